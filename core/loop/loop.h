@@ -29,7 +29,7 @@ NODISCARD int loop_run(struct loop *loop, struct err *err);
 void loop_stop(struct loop *loop);
 /* One turn that waits at most until the next timer, or not at all with block = false. True while something happened.
  * Tests: with a virtual clock, block = true advances it to the next timer instead of waiting when no fd is ready. */
-NODISCARD bool loop_turn(struct loop *loop, bool block);
+bool loop_turn(struct loop *loop, bool block);
 /* From any thread: the loop takes a turn soon. */
 void loop_wake(struct loop *loop);
 
