@@ -1,14 +1,14 @@
 /* core/base/pb_arena.h
  *
- * The two functions nanopb allocates with instead of realloc and free: included by force into its runtime and into
- * generated code, so it must stay free of everything else. core/base/pb.c implements them.
+ * What nanopb's own sources see (-include, with -Dpb_realloc=cor_pb_realloc -Dpb_free=cor_pb_free): its allocations land
+ * in the arena of the pb_decode_msg() that is running on this thread.
  */
 #ifndef CORACLE_CORE_BASE_PB_ARENA_H
 #define CORACLE_CORE_BASE_PB_ARENA_H
 
 #include <stddef.h>
 
-void *cor_pb_realloc(void *ptr, size_t size);
-void cor_pb_free(void *ptr);
+void *cor_pb_realloc(void *p, size_t size);
+void cor_pb_free(void *p);
 
 #endif
