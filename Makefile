@@ -35,27 +35,27 @@ STATIC_PIE   := -static-pie -Wl,--gc-sections,-z,relro,-z,now,-z,noexecstack
 SANITIZE     := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
 CC_release      := $(MUSL_CC)
-PREFIX_release  := build/prefix
+LIBROOT_release := build/prefix
 FLAGS_release   := -O2 -fPIE $(HARDEN)
 LDFLAGS_release := $(STATIC_PIE)
 
 CC_coverage      := $(MUSL_CC)
-PREFIX_coverage  := build/prefix
+LIBROOT_coverage  := build/prefix
 FLAGS_coverage   := -O0 -fPIE --coverage -fprofile-update=atomic -DCORACLE_CHECKED
 LDFLAGS_coverage := $(STATIC_PIE) --coverage
 
 CC_asan      := $(HOSTCC)
-PREFIX_asan  := build/prefix-asan
+LIBROOT_asan  := build/prefix-asan
 FLAGS_asan   := -O1 $(SANITIZE) -DCORACLE_CHECKED
 LDFLAGS_asan := $(SANITIZE) -pthread
 
 CC_tsan      := $(HOSTCC)
-PREFIX_tsan  := build/prefix-tsan
+LIBROOT_tsan  := build/prefix-tsan
 FLAGS_tsan   := -O1 -fsanitize=thread -fno-omit-frame-pointer -DCORACLE_CHECKED
 LDFLAGS_tsan := -fsanitize=thread -pthread
 
 CC_fuzz      := $(CLANG)
-PREFIX_fuzz  := build/prefix-fuzz
+LIBROOT_fuzz  := build/prefix-fuzz
 FLAGS_fuzz   := -O1 $(SANITIZE) -fsanitize=fuzzer-no-link -DCORACLE_CHECKED
 LDFLAGS_fuzz := $(SANITIZE) -pthread
 
@@ -64,7 +64,7 @@ $(error VARIANT=$(VARIANT) is none of: release asan tsan coverage fuzz)
 endif
 
 CC     := $(CC_$(VARIANT))
-PREFIX := $(PREFIX_$(VARIANT))
+LIBROOT := $(LIBROOT_$(VARIANT))
 
 # The third-party libraries get the variant's flags without our own warnings. UBSan only where it is affordable and clean.
 VENDOR_FLAGS_build/prefix      := -O2 -g0 -fPIE $(HARDEN)
@@ -113,7 +113,7 @@ deps_core/image   := core/base core/loop core/config core/state core/run
 deps_core/life    := core/base core/loop core/config core/state core/journal core/run core/net core/image
 deps_nri          := core/base core/loop core/config core/state core/run core/life
 deps_cri/grpc     := core/base core/loop core/config
-deps_cri/stream   := core/base core/loop core/config
+deps_cri/stream   := core/base core/loop core/config core/state core/run core/life
 deps_cri/spec     := core/base core/loop core/config core/state core/run core/image core/life
 deps_cri/rpc      := $(deps_core/life) core/life cri/grpc cri/spec cri/stream
 deps_cri          := $(deps_cri/rpc) cri/rpc
@@ -141,15 +141,17 @@ protos_cri/rpc    := $(filter cri/%,$(PROTOS))
 protos_cri/stream := $(filter cri/%,$(PROTOS))
 protos_cri        := $(filter cri/%,$(PROTOS))
 
-closure  = $(filter $1 $(deps_$1),$(FOLDERS))
-archives = $(foreach f,$(closure),$(call lib,$f)) \
-           $(foreach p,$(sort $(foreach f,$1 $(deps_$1),$(protos_$f))),$(call gen_lib,$p)) \
-           $(if $(filter core/run,$1 $(deps_$1)),$(EMBED))
+# What a program needs that calls the given folders.
+closure  = $(sort $(foreach f,$1,$f $(deps_$f)))
+archives = $(foreach f,$(filter $(closure),$(FOLDERS)),$(call lib,$f)) \
+           $(foreach p,$(sort $(foreach f,$(closure),$(protos_$f))),$(call gen_lib,$p)) \
+           $(if $(filter core/run,$(closure)),$(EMBED))
 
 # ---------------------------------------------------------------------------------------- parse-time bookkeeping
 
-# key FILE,TEXT: FILE holds TEXT, and is only written (hence newer than its dependents) when TEXT changed.
-key = $(if $(subst x$(strip $(file <$1)),,x$(strip $2))$(subst x$(strip $2),,x$(strip $(file <$1))),$(shell mkdir -p $(dir $1))$(file >$1,$(strip $2)))
+# key FILE,TEXT: FILE holds TEXT, and is written (hence newer than its dependents) only when TEXT changed.
+same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
+key  = $(if $(call same,$(strip $(file <$1)),$(strip $2)),,$(shell mkdir -p $(dir $1))$(file >$1,$(strip $2)))
 
 CC_VERSION := $(shell $(if $(filter $(MUSL_CC),$(CC)),$(HOSTCC),$(CC)) -dumpfullversion -dumpversion 2>/dev/null) $(ARCH)
 
@@ -161,14 +163,14 @@ SRC_NAMES := musl $(VENDOR_LIBS)
 
 $(foreach n,$(SRC_NAMES),$(call key,build/keys/src-$n,$(call row,$n)))
 $(foreach n,$(VENDOR_LIBS),$(call key,build/keys/inc-$n,$($n_headers)))
-$(foreach n,$(VENDOR_LIBS),$(call key,build/keys/$(notdir $(PREFIX))-$n,$($n_src) $($n_flags) $(foreach f,$(notdir $($n_src)) aesni.c,$($n_flags_$f)) \
-	$(VENDOR_FLAGS_$(PREFIX)) $(CC) $(CC_VERSION)))
+$(foreach n,$(VENDOR_LIBS),$(call key,build/keys/$(notdir $(LIBROOT))-$n,$($n_src) $($n_flags) $(foreach f,$(notdir $($n_src)) aesni.c,$($n_flags_$f)) \
+	$(VENDOR_FLAGS_$(LIBROOT)) $(CC) $(CC_VERSION)))
 
 MUSL_FLAGS := -O2 -g0
 $(call key,build/keys/prefix-musl,$(MUSL_FLAGS) $(CC_VERSION))
 
 # Sources: unpacked and patched. One stamp per name.
-build/stamp/src-%: build/keys/src-% scripts/vendor.sh
+build/stamp/src-%: build/keys/src-%
 	$(call say,UNPACK,$*)
 	$(Q)scripts/vendor.sh unpack $*
 	$(Q)mkdir -p $(@D) && touch $@
@@ -195,22 +197,22 @@ HEADERS := $(VENDOR_LIBS:%=build/stamp/inc-%)
 
 TOOLCHAIN := $(if $(filter $(MUSL_CC),$(CC)),build/stamp/musl)
 
-$(VENDOR_LIBS:%=$(PREFIX)/lib/lib%.a): $(PREFIX)/lib/lib%.a: build/stamp/inc-% build/keys/$(notdir $(PREFIX))-% $(TOOLCHAIN)
+$(VENDOR_LIBS:%=$(LIBROOT)/lib/lib%.a): $(LIBROOT)/lib/lib%.a: build/stamp/inc-% build/keys/$(notdir $(LIBROOT))-% $(TOOLCHAIN)
 	$(call say,VENDOR,$@)
 	$(Q)mkdir -p $(@D) build/log && tmp=$@.$$$$ && rm -rf $$tmp && mkdir $$tmp && trap "rm -rf $$tmp" EXIT && \
 	for f in $(foreach s,$($*_src),$(if $(filter vendor/%,$s),$s,build/src/$*/$s)); do \
 		case $$f in \
 		*.asm) nasm $($*_nasm) -o $$tmp/$$(basename $$f).o $$f ;; \
-		*/aesni.c) $(CC) $(VENDOR_FLAGS_$(PREFIX)) $(PREFIX_MAP) -w -isystem $(INC) $($*_flags) $($*_flags_aesni.c) -c -o $$tmp/aesni.c.o $$f ;; \
-		*) $(CC) $(VENDOR_FLAGS_$(PREFIX)) $(PREFIX_MAP) -w -isystem $(INC) $($*_flags) $(if $(filter yyjson,$*),$(if $(filter %-asan,$(PREFIX)),-fno-sanitize=undefined)) \
+		*/aesni.c) $(CC) $(VENDOR_FLAGS_$(LIBROOT)) $(PREFIX_MAP) -w -isystem $(INC) $($*_flags) $($*_flags_aesni.c) -c -o $$tmp/aesni.c.o $$f ;; \
+		*) $(CC) $(VENDOR_FLAGS_$(LIBROOT)) $(PREFIX_MAP) -w -isystem $(INC) $($*_flags) $(if $(filter yyjson,$*),$(if $(filter %-asan,$(LIBROOT)),-fno-sanitize=undefined)) \
 			-c -o $$tmp/$$(basename $$f).o $$f ;; \
 		esac || { echo "vendor: $*: $$f does not compile" >&2; exit 1; }; \
 	done && $(AR) rcsD $$tmp/lib.a $$tmp/*.o && mv $$tmp/lib.a $@
-$(PREFIX)/lib/libnanopb.a: core/base/pb_arena.h
-$(PREFIX)/lib/libisal.a: vendor/isal_shim.c
+$(LIBROOT)/lib/libnanopb.a: core/base/pb_arena.h
+$(LIBROOT)/lib/libisal.a: vendor/isal_shim.c
 
-VENDOR_ALL  := $(VENDOR_LIBS:%=$(PREFIX)/lib/lib%.a)
-VENDOR_LINK := $(filter-out %/libcmocka.a,$(VENDOR_ALL))
+VENDOR_ALL  := $(VENDOR_LIBS:%=$(LIBROOT)/lib/lib%.a)
+VENDOR_LINK := $(filter-out %/libcmocka.a,$(VENDOR_ALL)) # for coracle: cmocka is for tests
 
 # -------------------------------------------------------------------------------------------- compile and archive
 
@@ -218,12 +220,12 @@ $(call key,$O/keys/cflags,$(CC) $(CC_VERSION) $(CPPFLAGS) $(CFLAGS) $(WARN) $(fl
 
 path_flags = $(flags_$1) $(if $(filter tests/%,$1),$(test_flags))
 
-$O/obj/%.o: %.c $O/keys/cflags | $(HEADERS) $(GEN_H) $(TOOLCHAIN)
+$O/obj/%.o: %.c $O/keys/cflags $(HEADERS) $(TOOLCHAIN) | $(GEN_H)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) $(call path_flags,$*) -MMD -MP -c -o $@ $<
 
-$O/obj-gen/%.o: $(GEN)/%.c $O/keys/cflags core/base/pb_arena.h | $(HEADERS) $(GEN_H) $(TOOLCHAIN)
+$O/obj-gen/%.o: $(GEN)/%.c $O/keys/cflags $(HEADERS) $(TOOLCHAIN) | $(GEN_H)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(PB_ALLOC) -w -MMD -MP -c -o $@ $<
@@ -267,7 +269,7 @@ PAUSE_C    := $(wildcard core/monitor/pause.c)
 
 $(call key,$E/keys,$(ELF_CFLAGS) $(ELF_LINK) $(CPPFLAGS) $(WARN) $(CC_VERSION) $(MONITOR_C) $(PAUSE_C))
 
-$E/obj/%.o: %.c $E/keys | $(HEADERS) $(GEN_H) build/stamp/musl
+$E/obj/%.o: %.c $E/keys $(HEADERS) build/stamp/musl | $(GEN_H)
 	$(call say,CC,$< (elf))
 	$(Q)mkdir -p $(@D)
 	$(Q)$(MUSL_CC) $(CPPFLAGS) $(ELF_CFLAGS) $(WARN) -MMD -MP -c -o $@ $<
@@ -297,7 +299,7 @@ ALL_LIBS := $(foreach f,$(FOLDERS),$(call lib,$f)) $(foreach p,$(PROTOS),$(call 
 $(CORACLE): $O/obj/cmd/main.o $(ALL_LIBS) $(VENDOR_LINK) scripts/check-elf.sh
 	$(call say,LINK,$@)
 ifeq ($(VARIANT),release)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--build-id=sha1 -o $O/coracle.full $< -Wl,--start-group $(ALL_LIBS) $(VENDOR_LINK) -Wl,--end-group
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--build-id=sha1,-Map=$O/coracle.map -o $O/coracle.full $< -Wl,--start-group $(ALL_LIBS) $(VENDOR_LINK) -Wl,--end-group
 	$(Q)objcopy --only-keep-debug $O/coracle.full $(BUILD)/coracle.debug
 	$(Q)strip -o $O/coracle.stripped $O/coracle.full && scripts/check-elf.sh pie $O/coracle.stripped
 	$(Q)objcopy --add-gnu-debuglink=$(BUILD)/coracle.debug $O/coracle.stripped && mv $O/coracle.stripped $@
@@ -323,22 +325,204 @@ $O/lib/tests-lib.a: $(call objs,$(wildcard tests/lib/*.c))
 # A comment /* link-wrap: fsync fdatasync */ in a test replaces these functions at link time.
 wraps = $$(sed -n 's,^.*/\* *link-wrap:\([^*]*\)\*/.*$$,\1,p' $1 | tr -s ' \t' '\n' | sed -n 's/..*/-Wl,--wrap=&/p')
 
-# test_rules SOURCE,PROGRAM,FOLDER
-define test_rules
-$2: $(call objs,$1) $(TEST_LIB) $(call archives,$3) $(PREFIX)/lib/libcmocka.a $(VENDOR_LINK)
-	$$(call say,LINK,$2)
+# program_rule PROGRAM,SOURCES,FOLDERS,LINK FLAGS: a program of ours that is not coracle.
+define program_rule
+$1: $(call objs,$2) $(TEST_LIB) $(call archives,$3) $(VENDOR_ALL)
+	$$(call say,LINK,$1)
 	$$(Q)mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$(call wraps,$1) -o $$@ $(call objs,$1) \
-		-Wl,--start-group $(TEST_LIB) $(call archives,$3) $$(VENDOR_LINK) $(PREFIX)/lib/libcmocka.a -Wl,--end-group
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $4 $$(call wraps,$2) -o $$@ $(call objs,$2) \
+		-Wl,--start-group $(TEST_LIB) $(call archives,$3) $$(VENDOR_ALL) -Wl,--end-group
 endef
-$(foreach t,$(TESTS_C),$(eval $(call test_rules,$t,$(t:tests/unit/%.c=$O/tests/%),$(patsubst tests/unit/%/,%,$(dir $t)))))
+$(foreach t,$(TESTS_C),$(eval $(call program_rule,$(t:tests/unit/%.c=$O/tests/%),$t,$(patsubst tests/unit/%/,%,$(dir $t)))))
 
-.PHONY: check check-build
+.PHONY: check check-build $(addprefix check-,core nri $(FOLDERS_ALL))
 check-build: $(TESTS)
 check: $(TESTS)
-	$(Q)scripts/run-tests.sh $O/tests $(TESTS)
-check-%:
+	$(Q)$(SAN_ENV) scripts/run-tests.sh $O/tests $(TESTS)
+$(addprefix check-,core nri $(FOLDERS_ALL)): check-%:
 	$(Q)$(MAKE) --no-print-directory check T=$*
 
+# A finding ends the program; allocation stays checked, since an exit code alone is easily lost in a pipe.
+SAN_ENV := ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0 \
+           UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
+.PHONY: asan tsan
+asan tsan:
+	$(Q)$(MAKE) --no-print-directory VARIANT=$@ check
+
+# -------------------------------------------------------------------------------------- crash, integration, bench
+
+# tests/crash/test_*.c and tests/bench/*.c are programs that may use everything; the other files of tests/crash are shared by
+# its programs.
+CRASH_C  := $(sort $(wildcard tests/crash/test_*.c))
+CRASH    := $(CRASH_C:tests/crash/%.c=$O/crash/%)
+CRASH_LIB_C := $(filter-out $(CRASH_C),$(wildcard tests/crash/*.c))
+BENCH_C  := $(sort $(wildcard tests/bench/*.c))
+BENCH    := $(BENCH_C:tests/bench/%.c=$O/bench/%)
+ALL_FOLDERS := $(filter-out cmd cmd/ctl cmd/check,$(FOLDERS_ALL))
+$(foreach t,$(CRASH_C),$(eval $(call program_rule,$(t:tests/crash/%.c=$O/crash/%),$t $(CRASH_LIB_C),$(ALL_FOLDERS))))
+$(foreach t,$(BENCH_C),$(eval $(call program_rule,$(t:tests/bench/%.c=$O/bench/%),$t,$(ALL_FOLDERS))))
+
+.PHONY: check-crash check-integration bench
+check-crash: $(CRASH)
+	$(Q)$(SAN_ENV) TEST_TIMEOUT=$${TEST_TIMEOUT:-600} \
+		$(if $(wildcard scripts/crash-matrix.sh),scripts/crash-matrix.sh,scripts/run-tests.sh) $O/crash $(CRASH)
+
+check-integration: $(CORACLE)
+	$(Q)CORACLE=$(abspath $(CORACLE)) tests/integration/run.sh
+
+bench: $(BENCH) $(CORACLE)
+	$(Q)$(if $(wildcard tests/bench/run.sh),CORACLE=$(abspath $(CORACLE)) tests/bench/run.sh $O/bench,set -- $(BENCH); for program; do $$program; done)
+
+# ---------------------------------------------------------------------------------------------------------- fuzz
+
+# tests/fuzz/fuzz_X.c links what its #include lines name. `make fuzz-X` runs it until stopped or for FUZZ_SECONDS; the
+# committed corpus is tests/fuzz/corpus/X, what is found on the way stays in build/fuzz/X.
+FUZZ_C       := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ         := $(FUZZ_C:tests/fuzz/fuzz_%.c=%)
+FUZZ_INCS    := $(if $(FUZZ_C),$(shell awk -F'"' '/^\#include "/ && sub("/[^/]*$$", "", $$2) { print FILENAME "|" $$2 }' $(FUZZ_C)))
+fuzz_folders  = $(filter $(FOLDERS_ALL) cri nri,$(patsubst $1|%,%,$(filter $1|%,$(FUZZ_INCS))) $(if $(filter $1|cri/proto,$(FUZZ_INCS)),cri/grpc) $(if $(filter $1|nri/proto,$(FUZZ_INCS)),nri))
+FUZZ_REPLAY  := $(FUZZ:%=$O/replay/%)
+
+ifeq ($(VARIANT),fuzz)
+$(foreach f,$(FUZZ),$(eval $(call program_rule,$O/fuzz/$f,tests/fuzz/fuzz_$f.c,$(call fuzz_folders,tests/fuzz/fuzz_$f.c),-fsanitize=fuzzer)))
+else
+$(foreach f,$(FUZZ),$(eval $(call program_rule,$O/replay/$f,tests/fuzz/fuzz_$f.c tests/fuzz/driver.c,$(call fuzz_folders,tests/fuzz/fuzz_$f.c))))
+endif
+
+.PHONY: fuzz-build fuzz-smoke fuzz-replay
+fuzz-build: $(FUZZ:%=$O/fuzz/%)
+fuzz-%:
+	$(Q)$(MAKE) --no-print-directory VARIANT=fuzz $(BUILD)/fuzz/fuzz/$*
+	$(Q)FUZZ_SECONDS=$${FUZZ_SECONDS:-0} scripts/fuzz.sh $(BUILD)/fuzz/fuzz $*
+fuzz-smoke:
+	$(Q)$(MAKE) --no-print-directory VARIANT=fuzz fuzz-build
+	$(Q)FUZZ_SECONDS=$${FUZZ_SECONDS:-20} scripts/fuzz.sh $(BUILD)/fuzz/fuzz $(FUZZ)
+# The corpora through the same targets without libFuzzer: any compiler, any variant.
+fuzz-replay: $(FUZZ_REPLAY)
+	$(Q)$(SAN_ENV) scripts/fuzz.sh --replay $O/replay $(FUZZ)
+
+# ---------------------------------------------------------------------------------------------------------- lint
+
+OWN_C    := $(sort $(foreach f,$(FOLDERS_ALL),$(wildcard $f/*.c)))
+OWN_H    := $(sort $(foreach f,$(FOLDERS_ALL),$(wildcard $f/*.h)) $(wildcard tests/lib/*.h tests/crash/*.h))
+FORMATTED := $(OWN_C) $(OWN_H) $(wildcard vendor/*.c vendor/*.h) $(shell find tests -name '*.c' -o -name '*.h' 2>/dev/null | sort)
+SCRIPTS  := build.sh .ci/run $(wildcard scripts/*.sh tests/integration/*.sh tests/bench/*.sh tests/conformance/*.sh)
+LINT_CC  := $(CPPFLAGS) -nostdlibinc -isystem build/prefix/include -DCORACLE_CHECKED -DCORACLE_VERSION='"$(VERSION)"'
+
+LINTS := lint-format lint-layers lint-globals lint-headers lint-scripts lint-tidy lint-cppcheck
+.PHONY: lint format analyze $(LINTS)
+lint:
+	$(Q)scripts/lint.sh $(LINTS)
+
+format:
+	$(Q)clang-format-14 -i $(FORMATTED)
+
+lint-format:
+	$(Q)clang-format-14 --dry-run -Werror $(FORMATTED)
+
+lint-layers:
+	$(Q)scripts/check-layers.sh
+
+lint-globals: $(foreach f,$(FOLDERS),$(call lib,$f))
+	$(Q)scripts/check-globals.sh $^
+
+lint-headers: $(HEADERS) $(GEN_H) $(TOOLCHAIN)
+	$(Q)scripts/check-headers.sh $(OWN_H) -- $(CC) $(CPPFLAGS) $(WARN) -DCORACLE_CHECKED
+
+lint-scripts:
+	$(Q)scripts/check-scripts.sh $(SCRIPTS)
+
+# One stamp per file, as for objects: only what changed is looked at again.
+$O/tidy/%.ok: %.c $O/obj/%.o .clang-tidy
+	$(call say,TIDY,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang-tidy-14 --quiet $< -- $(LINT_CC) 2>$@.log || { grep -v 'warnings generated' $@.log >&2; exit 1; }
+	$(Q)rm -f $@.log && touch $@
+lint-tidy: $(OWN_C:%.c=$O/tidy/%.ok)
+
+# Messages about code that the preprocessor or a header hides from cppcheck are not findings.
+lint-cppcheck: $(GEN_H) $(HEADERS)
+	$(Q)mkdir -p build/cppcheck
+	$(Q)cppcheck --quiet --std=c11 --platform=unix64 -j2 --cppcheck-build-dir=build/cppcheck --error-exitcode=1 --inline-suppr \
+		--enable=warning,performance,portability --suppress=missingInclude --suppress=unknownMacro \
+		--suppressions-list=scripts/cppcheck.suppress --suppress='*:build/*' \
+		--library=posix --library=gnu -I. -D_GNU_SOURCE -D__linux__ -D__x86_64__ -D__GNUC__=12 $(OWN_C)
+
+# gcc's own analyser: slow and sometimes wrong, so it informs and does not judge.
+$O/analyze/%.txt: %.c $O/keys/cflags $(HEADERS) | $(GEN_H)
+	$(call say,ANALYZE,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(flags_$*) -fanalyzer -MMD -MP -MF $O/analyze/$*.d -MT $@ -c -o /dev/null $< 2>$@
+analyze: $(OWN_C:%.c=$O/analyze/%.txt)
+	$(Q)cat $^; printf '%d findings\n' "$$(cat $^ | grep -c 'warning: .*\[-Wanalyzer')"
+
+# ---------------------------------------------------------------------------------------------------- other tools
+
+.PHONY: size coverage compdb repro
+size: $(CORACLE)
+	$(Q)scripts/size.sh $(CORACLE) $O/coracle.map $E/monitor $E/pause
+
+coverage:
+	$(Q)find $(BUILD)/coverage -name '*.gcda' -delete 2>/dev/null || true
+	$(Q)$(MAKE) --no-print-directory VARIANT=coverage check
+	$(Q)scripts/coverage.sh $(BUILD)/coverage/obj
+
+compdb: $(HEADERS) $(GEN_H)
+	$(Q)scripts/compdb.sh $(OWN_C) $(shell find tests -name '*.c' 2>/dev/null) -- clang $(LINT_CC) $(WARN) >build/compile_commands.json
+
+repro: $(CORACLE)
+	$(Q)scripts/repro.sh $(CORACLE)
+
+# ------------------------------------------------------------------------------------------------------- install
+
+PREFIX ?= /usr/local
+.PHONY: install clean distclean help vendor
+install: $(CORACLE)
+	install -D -m 0755 $(CORACLE) $(DESTDIR)$(PREFIX)/bin/coracle
+	$(Q)for page in $(wildcard docs/man/*.[1-8]); do \
+		section=$${page##*.} && install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$$section/$${page##*/}; done
+	$(Q)for unit in $(wildcard dist/*.service dist/*.slice); do \
+		mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system && \
+		sed 's,@bindir@,$(PREFIX)/bin,g' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	$(Q)for conf in $(wildcard dist/*.conf); do \
+		install -D -m 0644 $$conf $(DESTDIR)$(PREFIX)/share/doc/coracle/examples/$${conf##*/}; done
+
+vendor: $(HEADERS) $(VENDOR_ALL) $(TOOLCHAIN)
+
+# Ours goes; what was fetched and compiled from third parties stays (distclean: that too, but not vendor/cache).
+clean:
+	$(Q)rm -rf $(BUILD)/release $(BUILD)/asan $(BUILD)/tsan $(BUILD)/coverage $(BUILD)/fuzz $(BUILD)/elf $(BUILD)/coracle \
+		$(BUILD)/coracle.debug build/gen build/log build/cppcheck
+distclean:
+	$(Q)rm -rf build
+
+define HELP
+make                    build/coracle: one static binary (and coracle.debug beside it)
+make check              unit tests; T=core/net or T=core/net/test_cni for some of them
+make check-core/net     the same as T=core/net
+make asan, make tsan    unit tests under AddressSanitizer + UBSan, ThreadSanitizer
+make check-crash        stop every scenario at every durable call, reload, check the invariants
+make check-integration  real runtimes, CNI, registry, plugins (root)
+make fuzz-NAME          libFuzzer on tests/fuzz/fuzz_NAME.c; FUZZ_SECONDS=0 is without end
+make fuzz-smoke         every target: its corpus, then 20 s (FUZZ_SECONDS)
+make fuzz-replay        the corpora only, without libFuzzer
+make lint               format, layers, globals, headers, scripts, clang-tidy, cppcheck; lint-NAME for one
+make analyze            gcc -fanalyzer
+make format             clang-format all of our C
+make bench, make size   speed; bytes by part
+make coverage           line coverage of the unit tests, by folder
+make compdb             build/compile_commands.json for editors
+make repro              build again from scratch in another directory: same bytes?
+make install            DESTDIR=, PREFIX=/usr/local
+make vendor             third-party libraries only
+make clean, distclean   our objects; all of build/
+
+VARIANT=release|asan|tsan|coverage|fuzz   compiler and flags, for any target
+BUILD=dir  V=1  T=folder                  output directory; show commands; which tests
+endef
+help:
+	@$(info $(HELP)):
+
 # Dependency files of everything that was compiled before.
--include $(shell find $O/obj $O/obj-gen $E/obj -name '*.d' 2>/dev/null)
+-include $(shell find $O/obj $O/obj-gen $O/analyze $E/obj -name '*.d' 2>/dev/null)
