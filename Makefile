@@ -335,11 +335,11 @@ $1: $(call objs,$2) $(TEST_LIB) $(call archives,$3) $(VENDOR_ALL)
 endef
 $(foreach t,$(TESTS_C),$(eval $(call program_rule,$(t:tests/unit/%.c=$O/tests/%),$t,$(patsubst tests/unit/%/,%,$(dir $t)))))
 
-.PHONY: check check-build $(addprefix check-,core nri $(FOLDERS_ALL))
+.PHONY: check check-build $(addprefix check-,core $(FOLDERS_ALL))
 check-build: $(TESTS)
 check: $(TESTS)
 	$(Q)$(SAN_ENV) scripts/run-tests.sh $O/tests $(TESTS)
-$(addprefix check-,core nri $(FOLDERS_ALL)): check-%:
+$(addprefix check-,core $(FOLDERS_ALL)): check-%:
 	$(Q)$(MAKE) --no-print-directory check T=$*
 
 # A finding ends the program; allocation stays checked, since an exit code alone is easily lost in a pipe.
