@@ -3,6 +3,8 @@
  * From a gRPC call to its handler: the table of all RPCs (runtime.v1.RuntimeService, runtime.v1.ImageService, coracle.v1.Control),
  * the readiness gate in front of each of them, decoding within a budget, request checks, dispatch.
  *
+ * Messages: include "cri/proto/cri.h" (not cri.pb.h) and "cri/proto/ctl.pb.h".
+ *
  * A row without a handler answers UNIMPLEMENTED. The gate follows the daemon's life and only moves forward:
  *
  *   phase        read   settle (Stop, Remove, exec ...)   change (Run, Create, Start, Update, Pull ...)
@@ -38,6 +40,7 @@ struct worker;
 /* --- what handlers are given: everything the CRI needs of the rest of the daemon, borrowed. The engine fills it before
  * service_new(); a handler that needs one more thing adds a member. */
 struct cri {
+	const char *version; /* of this program, what Version tells */
 	struct loop *loop;
 	struct worker *worker;
 	const struct config *config;

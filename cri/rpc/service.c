@@ -1,0 +1,283 @@
+/* cri/rpc/service.c
+ *
+ * The table of RPCs and the way from a call to its handler. Adding an RPC is one line here, one in handlers.h and the handler.
+ */
+#include "cri/rpc/service.h"
+
+#include <string.h>
+
+#include "core/base/attr.h"
+#include "core/base/bug.h"
+#include "core/base/list.h"
+#include "core/base/mem.h"
+#include "core/base/str.h"
+#include "cri/proto/cri.h"
+#include "cri/proto/ctl.pb.h"
+#include "cri/rpc/handlers.h"
+#include "cri/rpc/validate.h"
+
+#define RUNTIME "/runtime.v1.RuntimeService/"
+#define IMAGE	"/runtime.v1.ImageService/"
+#define CONTROL "/coracle.v1.Control/"
+
+#define ROW(path_, streaming_, kind_, request_, response_, check_, fn_)                                  \
+	{                                                                                                \
+		.method = { .path = path_, .streaming = streaming_ },                                    \
+		.kind = kind_,                                                                           \
+		.request = &request_##_msg,                                                              \
+		.request_size = sizeof(request_),                                                        \
+		.response = &response_##_msg,                                                            \
+		.response_size = sizeof(response_),                                                      \
+		.check = check_,                                                                         \
+		.fn = fn_,                                                                               \
+	}
+/* By far most methods take NameRequest and return NameResponse. */
+#define UNARY(service, name, kind, check, fn) ROW(service #name, false, kind, cri_##name##Request, cri_##name##Response, check, fn)
+#define STREAM(service, name, kind, check, fn) ROW(service #name, true, kind, cri_##name##Request, cri_##name##Response, check, fn)
+
+/* clang-format off */
+static const struct rpc_row rows[] = {
+	UNARY(RUNTIME,  Version,                  RPC_READ,   NULL,                                rpc_version),
+	UNARY(RUNTIME,  RunPodSandbox,            RPC_CHANGE, check_run_pod_sandbox,               NULL),
+	UNARY(RUNTIME,  StopPodSandbox,           RPC_SETTLE, check_sandbox_id_first,              NULL),
+	UNARY(RUNTIME,  RemovePodSandbox,         RPC_SETTLE, check_sandbox_id_first,              NULL),
+	UNARY(RUNTIME,  PodSandboxStatus,         RPC_READ,   check_sandbox_id_first,              NULL),
+	UNARY(RUNTIME,  ListPodSandbox,           RPC_READ,   check_list_pod_sandbox,              NULL),
+	STREAM(RUNTIME, StreamPodSandboxes,       RPC_READ,   check_stream_pod_sandboxes,          NULL),
+	UNARY(RUNTIME,  CreateContainer,          RPC_CHANGE, check_create_container,              NULL),
+	UNARY(RUNTIME,  StartContainer,           RPC_CHANGE, check_container_id_first,            NULL),
+	UNARY(RUNTIME,  StopContainer,            RPC_SETTLE, check_stop_container,                NULL),
+	UNARY(RUNTIME,  RemoveContainer,          RPC_SETTLE, check_container_id_first,            NULL),
+	UNARY(RUNTIME,  ListContainers,           RPC_READ,   check_list_containers,               NULL),
+	STREAM(RUNTIME, StreamContainers,         RPC_READ,   check_stream_containers,             NULL),
+	UNARY(RUNTIME,  ContainerStatus,          RPC_READ,   check_container_id_first,            NULL),
+	UNARY(RUNTIME,  UpdateContainerResources, RPC_CHANGE, check_update_container_resources,    NULL),
+	UNARY(RUNTIME,  ReopenContainerLog,       RPC_SETTLE, check_container_id_first,            NULL),
+	UNARY(RUNTIME,  ExecSync,                 RPC_SETTLE, check_exec_sync,                     NULL),
+	UNARY(RUNTIME,  Exec,                     RPC_SETTLE, check_exec,                          NULL),
+	UNARY(RUNTIME,  Attach,                   RPC_SETTLE, check_attach,                        NULL),
+	UNARY(RUNTIME,  PortForward,              RPC_SETTLE, check_port_forward,                  NULL),
+	UNARY(RUNTIME,  ContainerStats,           RPC_READ,   check_container_id_first,            NULL),
+	UNARY(RUNTIME,  ListContainerStats,       RPC_READ,   NULL,                                NULL),
+	STREAM(RUNTIME, StreamContainerStats,     RPC_READ,   NULL,                                NULL),
+	UNARY(RUNTIME,  PodSandboxStats,          RPC_READ,   check_sandbox_id_first,              NULL),
+	UNARY(RUNTIME,  ListPodSandboxStats,      RPC_READ,   NULL,                                NULL),
+	STREAM(RUNTIME, StreamPodSandboxStats,    RPC_READ,   NULL,                                NULL),
+	UNARY(RUNTIME,  UpdateRuntimeConfig,      RPC_SETTLE, check_update_runtime_config,         rpc_update_runtime_config),
+	UNARY(RUNTIME,  Status,                   RPC_READ,   NULL,                                rpc_status),
+	/* The three checkpoint calls have no handler on purpose: nothing here can restore what they would write. */
+	UNARY(RUNTIME,  CheckpointContainer,      RPC_CHANGE, NULL,                                NULL),
+	ROW(RUNTIME "GetContainerEvents", true,   RPC_READ, cri_GetEventsRequest, cri_ContainerEventResponse, NULL, NULL),
+	UNARY(RUNTIME,  ListMetricDescriptors,    RPC_READ,   NULL,                                NULL),
+	UNARY(RUNTIME,  ListPodSandboxMetrics,    RPC_READ,   NULL,                                NULL),
+	STREAM(RUNTIME, StreamPodSandboxMetrics,  RPC_READ,   NULL,                                NULL),
+	UNARY(RUNTIME,  RuntimeConfig,            RPC_READ,   NULL,                                rpc_runtime_config),
+	UNARY(RUNTIME,  UpdatePodSandboxResources, RPC_CHANGE, check_update_pod_sandbox_resources, NULL),
+	UNARY(RUNTIME,  CheckpointPod,            RPC_CHANGE, NULL,                                NULL),
+	UNARY(RUNTIME,  RestorePod,               RPC_CHANGE, NULL,                                NULL),
+
+	UNARY(IMAGE,    ListImages,               RPC_READ,   NULL,                                NULL),
+	STREAM(IMAGE,   StreamImages,             RPC_READ,   NULL,                                NULL),
+	UNARY(IMAGE,    ImageStatus,              RPC_READ,   check_image_status,                  NULL),
+	UNARY(IMAGE,    PullImage,                RPC_CHANGE, check_pull_image,                    NULL),
+	UNARY(IMAGE,    RemoveImage,              RPC_SETTLE, check_remove_image,                  NULL),
+	UNARY(IMAGE,    ImageFsInfo,              RPC_READ,   NULL,                                NULL),
+
+	ROW(CONTROL "Import", true, RPC_CHANGE, ctl_ImportRequest, ctl_ImportProgress, check_ctl_import, NULL),
+	ROW(CONTROL "Pull",   true, RPC_CHANGE, ctl_PullRequest,   ctl_PullProgress,   check_ctl_pull,   NULL),
+	ROW(CONTROL "Dump",   true, RPC_READ,   ctl_DumpRequest,   ctl_DumpChunk,      NULL,             NULL),
+};
+/* clang-format on */
+
+struct service {
+	struct cri *cri;
+	enum service_phase phase;
+	struct list held; /* struct held, in order of arrival */
+};
+
+/* A change that came before READY; lives in its call's arena. */
+struct held {
+	struct list link;
+	struct grpc_call *call;
+	const void *request;
+};
+
+const struct rpc_row *service_row(size_t i)
+{
+	return i < ARRAY_SIZE(rows) ? &rows[i] : NULL;
+}
+
+static const struct rpc_row *row_of(const struct grpc_call *call)
+{
+	return container_of(grpc_method(call), const struct rpc_row, method);
+}
+
+/* The gate, for what is known when a head arrives. 0: may pass, maybe later. */
+static int gate(const struct service *service, enum rpc_kind kind, struct err *err)
+{
+	switch (service->phase) {
+	case SERVICE_RECOVERING:
+		return err_set(err, CODE_UNAVAILABLE, "server is not initialized yet");
+	case SERVICE_STOPPING:
+		if (kind != RPC_READ)
+			return err_set(err, CODE_UNAVAILABLE, "daemon is stopping");
+		return 0;
+	case SERVICE_READS_OPEN:
+	case SERVICE_READY:
+		return 0;
+	}
+	return err_set(err, CODE_INTERNAL, "service is in no known phase");
+}
+
+/* @path is "/service/method", which grpc.c has made sure of. */
+static const struct rpc_row *row_find(struct str path, struct err *err)
+{
+	struct str service, method, head, tail;
+	bool known_service = false;
+
+	str_rcut(path, '/', &service, &method);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (str_eq_c(path, rows[i].method.path))
+			return &rows[i];
+		str_rcut(str_of(rows[i].method.path), '/', &head, &tail);
+		known_service |= str_eq(head, service);
+	}
+	service = (struct str){ service.p + 1, MIN(service.len - 1, (size_t)80) };
+	method.len = MIN(method.len, (size_t)80);
+	if (known_service)
+		err_set(err, CODE_UNIMPLEMENTED, "unknown method " STR_FMT " for service " STR_FMT, STR_ARG(method),
+			STR_ARG(service));
+	else
+		err_set(err, CODE_UNIMPLEMENTED, "unknown service " STR_FMT, STR_ARG(service));
+	return NULL;
+}
+
+static const struct grpc_method *admit(void *arg, struct str path, struct err *err)
+{
+	struct service *service = arg;
+	const struct rpc_row *row;
+
+	/* Before recovery has ended not even the names of methods are answered: one word for everything. */
+	if (service->phase == SERVICE_RECOVERING && gate(service, RPC_READ, err) < 0)
+		return NULL;
+	row = row_find(path, err);
+	if (!row || gate(service, row->kind, err) < 0)
+		return NULL;
+	if (!row->fn) {
+		err_set(err, CODE_UNIMPLEMENTED, "method %s is not implemented", strrchr(row->method.path, '/') + 1);
+		return NULL;
+	}
+	return &row->method;
+}
+
+static const void *decode(struct grpc_call *call, const struct rpc_row *row, struct err *err)
+{
+	struct pb_arena *arena = grpc_arena(call);
+	struct str bytes = grpc_request_bytes(call);
+	void *request = pb_arena_alloc(arena, row->request_size);
+
+	if (!request) {
+		err_set(err, CODE_RESOURCE_EXHAUSTED, "no memory for the request");
+		return NULL;
+	}
+	if (pb_decode_msg(arena, row->request, request, bytes.p, bytes.len, grpc_method_name(call), err) < 0) {
+		/* what gRPC servers answer to bytes that are no message; INVALID_ARGUMENT is for messages that ask for nonsense */
+		if (err_is(err, CODE_INVALID_ARGUMENT))
+			err->code = CODE_INTERNAL;
+		err_wrap(err, "error unmarshalling request");
+		return NULL;
+	}
+	if (row->check && row->check(request, err) < 0)
+		return NULL;
+	return request;
+}
+
+static void held_cancelled(void *arg, struct grpc_call *call)
+{
+	struct held *held = arg;
+
+	list_remove(&held->link);
+	grpc_fail(call, &(struct err){ .code = grpc_cancelled(call), .msg = "cancelled before the node was ready" });
+}
+
+static void hold(struct service *service, struct grpc_call *call, const void *request)
+{
+	struct held *held = pb_arena_alloc(grpc_arena(call), sizeof(*held));
+
+	if (!held) {
+		grpc_fail(call, &(struct err){ .code = CODE_RESOURCE_EXHAUSTED, .msg = "no memory to hold the request" });
+		return;
+	}
+	held->call = call;
+	held->request = request;
+	list_push_back(&service->held, &held->link);
+	grpc_on_cancel(call, held_cancelled, held);
+}
+
+static void dispatch(void *arg, struct grpc_call *call)
+{
+	struct service *service = arg;
+	const struct rpc_row *row = row_of(call);
+	const void *request;
+	struct err err = { 0 };
+
+	/* the phase may have moved on between head and body */
+	if (gate(service, row->kind, &err) < 0) {
+		grpc_fail(call, &err);
+		return;
+	}
+	request = decode(call, row, &err);
+	if (!request)
+		grpc_fail(call, &err);
+	else if (row->kind == RPC_CHANGE && service->phase == SERVICE_READS_OPEN)
+		hold(service, call, request);
+	else
+		row->fn(service->cri, call, request);
+}
+
+struct grpc_handler service_handler(struct service *service)
+{
+	return (struct grpc_handler){ .admit = admit, .dispatch = dispatch, .arg = service };
+}
+
+void service_enter(struct service *service, enum service_phase phase)
+{
+	struct list *link;
+	struct err err = { 0 };
+
+	ensure(phase >= service->phase);
+	service->phase = phase;
+	if (phase < SERVICE_READY)
+		return;
+	while ((link = list_pop_front(&service->held))) {
+		struct held *held = list_entry(link, struct held, link);
+		struct grpc_call *call = held->call;
+
+		grpc_on_cancel(call, NULL, NULL);
+		if (gate(service, row_of(call)->kind, &err) < 0)
+			grpc_fail(call, &err);
+		else
+			row_of(call)->fn(service->cri, call, held->request);
+	}
+}
+
+enum service_phase service_phase(const struct service *service)
+{
+	return service->phase;
+}
+
+struct service *service_new(struct cri *cri)
+{
+	struct service *service = xcalloc(1, sizeof(*service));
+
+	ensure(cri && cri->version && cri->node);
+	service->cri = cri;
+	service->phase = SERVICE_RECOVERING;
+	list_init(&service->held);
+	return service;
+}
+
+void service_free(struct service *service)
+{
+	free(service);
+}
