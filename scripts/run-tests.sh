@@ -24,7 +24,15 @@ run_one() {
 
 	mkdir -p "${log%/*}"
 	rm -f "$log.rc"
-	timeout --kill-after=5 "$TEST_TIMEOUT" "$program" >"$log" 2>&1 </dev/null
+	(
+		# Tests look at descriptors: they start with these three, whatever make and the terminal left open.
+		exec >"$log" 2>&1 </dev/null
+		for fd in /proc/self/fd/*; do
+			fd=${fd##*/}
+			[ "$fd" -le 2 ] || eval "exec $fd>&-"
+		done
+		exec timeout --kill-after=5 "$TEST_TIMEOUT" "$program"
+	)
 	echo $? >"$log.rc"
 }
 export -f run_one
