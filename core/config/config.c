@@ -76,11 +76,15 @@ static const struct config_key keys[] = {
 	  .offset = AT_RUNTIME(sandbox) },
 	{ .section = "cni", .name = "conf_dir", .type = CONFIG_PATH, .dflt = "/etc/cni/net.d",
 	  .doc = "Where the pod network is configured: the first of *.conf, *.conflist, *.json in byte order is used. While there "
-		 "is none, coracle runs a bridge of its own.",
+		 "is none, see builtin.",
 	  .offset = AT(cni_conf_dir) },
 	{ .section = "cni", .name = "bin_dirs", .type = CONFIG_PATH_LIST, .dflt = "/opt/cni/bin, /usr/lib/cni",
 	  .doc = "Where CNI plugins are looked up, in this order.",
 	  .offset = AT(cni_bin_dirs) },
+	{ .section = "cni", .name = "builtin", .type = CONFIG_BOOL, .dflt = "true",
+	  .doc = "Use the built-in bridge network while conf_dir holds no configuration. Switch it off on nodes that get theirs "
+		 "later, from a DaemonSet: until then the node is reported as not ready.",
+	  .offset = AT(cni_builtin) },
 	{ .section = "image", .name = "keep_blobs", .type = CONFIG_BOOL, .dflt = "false",
 	  .doc = "Keep the compressed layers after they were unpacked.",
 	  .offset = AT(keep_blobs) },

@@ -39,6 +39,7 @@ struct config {
 	char *default_runtime; /* NULL: the first that is found */
 	char *cni_conf_dir;    /* /etc/cni/net.d */
 	char **cni_bin_dirs;   /* /opt/cni/bin /usr/lib/cni */
+	bool cni_builtin;      /* a bridge of our own while cni_conf_dir is empty: true */
 	char *registry_hosts_dir; /* ':' separated, first hit wins: /etc/coracle/hosts.d:/etc/containerd/certs.d */
 	bool keep_blobs;
 	char **pinned_images;
