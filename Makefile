@@ -78,6 +78,7 @@ include vendor/recipes.mk
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wundef -Wvla \
         -Wformat=2 -Wimplicit-fallthrough -Wswitch-enum -Werror
+ELF_WARN := $(WARN)
 ifeq ($(VARIANT),fuzz)
 WARN := -Wall -Wextra
 endif
@@ -153,7 +154,8 @@ archives = $(foreach f,$(filter $(closure),$(FOLDERS)),$(call lib,$f)) \
 same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
 key  = $(if $(call same,$(strip $(file <$1)),$(strip $2)),,$(shell mkdir -p $(dir $1))$(file >$1,$(strip $2)))
 
-CC_VERSION := $(shell $(if $(filter $(MUSL_CC),$(CC)),$(HOSTCC),$(CC)) -dumpfullversion -dumpversion 2>/dev/null) $(ARCH)
+HOST_VERSION := $(HOSTCC) $(shell $(HOSTCC) -dumpfullversion 2>/dev/null) $(ARCH)
+CC_VERSION   := $(HOST_VERSION) $(if $(filter $(CLANG),$(CC)),$(shell $(CLANG) -dumpversion 2>/dev/null))
 
 # ------------------------------------------------------------------------------------------------------- vendor
 
@@ -167,7 +169,7 @@ $(foreach n,$(VENDOR_LIBS),$(call key,build/keys/$(notdir $(LIBROOT))-$n,$($n_sr
 	$(VENDOR_FLAGS_$(LIBROOT)) $(CC) $(CC_VERSION)))
 
 MUSL_FLAGS := -O2 -g0
-$(call key,build/keys/prefix-musl,$(MUSL_FLAGS) $(CC_VERSION))
+$(call key,build/keys/prefix-musl,$(MUSL_FLAGS) $(HOST_VERSION))
 
 # Sources: unpacked and patched. One stamp per name.
 build/stamp/src-%: build/keys/src-%
@@ -175,17 +177,21 @@ build/stamp/src-%: build/keys/src-%
 	$(Q)scripts/vendor.sh unpack $*
 	$(Q)mkdir -p $(@D) && touch $@
 
-# musl, with the kernel's headers copied beside its own: the wrapper looks nowhere else.
+# musl, with the kernel's headers copied beside its own: the wrapper looks nowhere else. Several makes may get here at
+# once; the last one wins, and none sees half a tree.
 build/stamp/musl: build/stamp/src-musl build/keys/prefix-musl
 	$(call say,MUSL,build/prefix)
-	$(Q)mkdir -p build/log && rm -rf build/obj-musl build/prefix/bin build/prefix/include && mkdir -p build/obj-musl build/prefix
-	$(Q)( cd build/obj-musl && unset MAKEFLAGS MFLAGS MAKELEVEL && \
+	$(Q)mkdir -p build/log build/prefix && obj=build/musl-obj.$$$$ new=build/musl-new.$$$$ && trap "rm -rf $$obj $$new" EXIT && mkdir $$obj && \
+	( cd $$obj && unset MAKEFLAGS MFLAGS MAKELEVEL && \
 	    ../src/musl/configure --prefix='$(CURDIR)/build/prefix' --syslibdir='$(CURDIR)/build/prefix/lib' --disable-shared \
 	        --enable-wrapper=gcc CC=$(HOSTCC) CFLAGS='$(MUSL_FLAGS)' && \
-	    make -j$$(nproc) && make install ) >build/log/musl.log 2>&1 || { tail -n 20 build/log/musl.log >&2; exit 1; }
-	$(Q)cp -rL /usr/include/linux /usr/include/asm-generic build/prefix/include/
-	$(Q)cp -rL "/usr/include/$$($(HOSTCC) -print-multiarch)/asm" build/prefix/include/asm
-	$(Q)rm -rf build/obj-musl && touch $@
+	    make -j$$(nproc) && make install DESTDIR="../../$$new" ) >build/log/musl.log 2>&1 || { tail -n 20 build/log/musl.log >&2; exit 1; }; \
+	tree=$$new$(CURDIR)/build/prefix && \
+	cp -rL /usr/include/linux /usr/include/asm-generic $$tree/include/ && \
+	cp -rL "/usr/include/$$($(HOSTCC) -print-multiarch)/asm" $$tree/include/asm && \
+	mkdir -p build/prefix/lib && for dir in include bin; do rm -rf build/prefix/$$dir && mv $$tree/$$dir build/prefix/$$dir; done && \
+	mv $$tree/lib/* build/prefix/lib/
+	$(Q)mkdir -p $(@D) && touch $@
 
 # Public headers, shared by all variants.
 build/stamp/inc-%: build/stamp/src-% build/keys/inc-%
@@ -267,12 +273,12 @@ elf_objs    = $(patsubst %.c,$E/obj/%.o,$1)
 MONITOR_C  := $(if $(wildcard core/monitor/main.c),core/monitor/main.c $(call srcs,core/monitor) $(wildcard core/state/exit_record.c))
 PAUSE_C    := $(wildcard core/monitor/pause.c)
 
-$(call key,$E/keys,$(ELF_CFLAGS) $(ELF_LINK) $(CPPFLAGS) $(WARN) $(CC_VERSION) $(MONITOR_C) $(PAUSE_C))
+$(call key,$E/keys,$(ELF_CFLAGS) $(ELF_LINK) $(CPPFLAGS) $(ELF_WARN) $(HOST_VERSION) $(MONITOR_C) $(PAUSE_C))
 
 $E/obj/%.o: %.c $E/keys $(HEADERS) build/stamp/musl | $(GEN_H)
 	$(call say,CC,$< (elf))
 	$(Q)mkdir -p $(@D)
-	$(Q)$(MUSL_CC) $(CPPFLAGS) $(ELF_CFLAGS) $(WARN) -MMD -MP -c -o $@ $<
+	$(Q)$(MUSL_CC) $(CPPFLAGS) $(ELF_CFLAGS) $(ELF_WARN) -MMD -MP -c -o $@ $<
 
 $E/base.a: $(call elf_objs,$(call srcs,core/base)) $E/keys
 	$(Q)rm -f $@ && $(AR) rcsD $@ $(filter %.o,$^)
