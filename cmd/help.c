@@ -1,7 +1,7 @@
 /* cmd/help.c: `coracle help`, `coracle --help` and, by way of the applets themselves, `coracle help NAME`. */
-#include "cmd/applet.h"
-
 #include <stdio.h>
+
+#include "cmd/applet.h"
 
 static void print_all(void)
 {

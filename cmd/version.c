@@ -1,7 +1,7 @@
 /* cmd/version.c: `coracle version`. */
-#include "cmd/applet.h"
-
 #include <stdio.h>
+
+#include "cmd/applet.h"
 
 int applet_version(int argc, char **argv)
 {

@@ -23,6 +23,8 @@ core/net: $state
 core/image: $state core/run/mount.h
 core/life: $state core/journal core/run core/net core/image
 nri: $state core/run/spec.h core/life/gate.h core/life/inbox.h nri/proto
+cri/proto: $base
+nri/proto: $base
 cri/grpc: $loop cri/proto
 cri/stream: $state core/life core/run/spec.h core/run/cgroup.h
 cri/spec: $cri

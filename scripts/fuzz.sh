@@ -55,8 +55,8 @@ for name; do
 		tail -n 60 "$work/log"
 	else
 		passed=$((passed + 1))
-		runs=$(sed -n 's/^stat::number_of_executed_units: *//p; s/^\([0-9]* inputs\)$/\1/p' "$work/log" | tail -n 1)
-		printf '%-24s %s\n' "$name" "${runs:-?} runs"
+		runs=$(sed -n "s/^stat::number_of_executed_units: *\(.*\)/\1 runs/p; s/^[0-9]* inputs\$/&/p" "$work/log" | tail -n 1)
+		printf '%-24s %s\n' "$name" "${runs:-?}"
 	fi
 done
 echo "$passed passed, $failed failed"

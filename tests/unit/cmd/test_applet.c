@@ -1,6 +1,4 @@
 /* Looking up commands, and what is suggested for a mistyped one. */
-#include "cmd/applet.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +6,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "cmd/applet.h"
 
 static void every_applet_is_found_by_its_name(void **arg)
 {
@@ -39,7 +39,8 @@ static void a_name_is_not_found_by_its_beginning(void **arg)
 
 static void a_slip_of_the_finger_is_recognised(void **arg)
 {
-	static const char *const slips[] = { "verison", "vrsion", "versionn", "wersion", "version-", "ver" };
+	static const char *const slips[] = { "verison", "vrsion",   "versionn",
+		                             "wersion", "version-", "ver" };
 	size_t i;
 
 	(void)arg;
