@@ -51,17 +51,26 @@ static void format(char text[MSG_SIZE], const char *fmt, va_list ap)
 	one_line(text);
 }
 
-/* "head: tail". The tail matters more (it is the reason), so a head that is too long is cut first. */
+/*
+ * "head: tail". Where both do not fit, the middle goes: the start says which call it was, the end says why it failed. So
+ * the head keeps its first and the tail its last characters, and either has at least half the room.
+ */
 static void join(char text[MSG_SIZE], char head[MSG_SIZE], const char *tail)
 {
+	const size_t room = MSG_SIZE - 1 - strlen(": ");
 	size_t tail_len = strlen(tail);
-	size_t room = MSG_SIZE - 1 - MIN(tail_len + 2, MSG_SIZE / 2);
+	const char *dots = "";
 	int n;
 
-	cut_to(head, room + 1, strlen(head));
-	n = snprintf(text, MSG_SIZE, "%s: %s", head, tail);
-	ensure(n >= 0);
-	cut_to(text, MSG_SIZE, (size_t)n);
+	cut_to(head, room - MIN(tail_len, room / 2) + 1, strlen(head));
+	if (strlen(head) + tail_len > room) {
+		tail += tail_len - (room - strlen(head) - strlen(CUT));
+		while (((unsigned char)*tail & 0xc0) == 0x80) /* not from the middle of a UTF-8 sequence */
+			tail++;
+		dots = CUT;
+	}
+	n = snprintf(text, MSG_SIZE, "%s: %s%s", head, dots, tail);
+	ensure(n >= 0 && (size_t)n < MSG_SIZE);
 	one_line(text);
 }
 
