@@ -17,8 +17,6 @@ struct grpc_client;
 /* Connects at once. @path: of the socket. Errors: UNAVAILABLE naming the path and why (nobody listens, no such file ...). */
 NODISCARD struct grpc_client *grpc_client_new(const char *path, struct err *err);
 void grpc_client_free(struct grpc_client *client);
-/* For poll() beside other things, e.g. a terminal: readable means that grpc_client_stream's server said something. */
-int grpc_client_fd(const struct grpc_client *client);
 
 struct grpc_client_call {
 	const char *method; /* "/runtime.v1.RuntimeService/Version" */
