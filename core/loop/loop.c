@@ -531,6 +531,8 @@ struct loop *loop_new(struct err *err)
 	}
 	/* An ignored SIGCHLD, inherited from whoever started us, would let the kernel reap children behind our back. */
 	signal(SIGCHLD, SIG_DFL);
+	/* A peer that is gone is an error of write(), never the end of the process. (Children start with the default again.) */
+	signal(SIGPIPE, SIG_IGN);
 	return loop;
 }
 

@@ -322,7 +322,7 @@ static void a_signal_is_named(void **arg)
 static void ignored_and_blocked_signals_are_not_inherited(void **arg)
 {
 	struct fixture *f = *arg;
-	struct child_args args = shell(f, "grep -E 'Sig(Blk|Ign)' /proc/$$/status");
+	struct child_args args = shell(f, "exec grep -E 'Sig(Blk|Ign)' /proc/self/status");
 	sigset_t set, old;
 
 	sigemptyset(&set);
