@@ -36,7 +36,7 @@
 #define STREAM(service, name, kind, check, fn) ROW(service #name, true, kind, cri_##name##Request, cri_##name##Response, check, fn)
 
 /* clang-format off */
-static const struct rpc_row rows[] = {
+static const struct rpc_row all_rows[] = {
 	UNARY(RUNTIME,  Version,                  RPC_READ,   NULL,                                rpc_version),
 	UNARY(RUNTIME,  RunPodSandbox,            RPC_CHANGE, check_run_pod_sandbox,               NULL),
 	UNARY(RUNTIME,  StopPodSandbox,           RPC_SETTLE, check_sandbox_id_first,              NULL),
@@ -91,6 +91,8 @@ static const struct rpc_row rows[] = {
 
 struct service {
 	struct cri *cri;
+	const struct rpc_row *rows;
+	size_t nrows;
 	enum service_phase phase;
 	struct list held; /* struct held, in order of arrival */
 };
@@ -104,7 +106,7 @@ struct held {
 
 const struct rpc_row *service_row(size_t i)
 {
-	return i < ARRAY_SIZE(rows) ? &rows[i] : NULL;
+	return i < ARRAY_SIZE(all_rows) ? &all_rows[i] : NULL;
 }
 
 static const struct rpc_row *row_of(const struct grpc_call *call)
@@ -130,25 +132,27 @@ static int gate(const struct service *service, enum rpc_kind kind, struct err *e
 }
 
 /* @path is "/service/method", which grpc.c has made sure of. */
-static const struct rpc_row *row_find(struct str path, struct err *err)
+static const struct rpc_row *row_find(const struct service *service, struct str path, struct err *err)
 {
-	struct str service, method, head, tail;
+	struct str name, method, head, tail;
 	bool known_service = false;
 
-	str_rcut(path, '/', &service, &method);
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (str_eq_c(path, rows[i].method.path))
-			return &rows[i];
-		str_rcut(str_of(rows[i].method.path), '/', &head, &tail);
-		known_service |= str_eq(head, service);
+	str_rcut(path, '/', &name, &method);
+	for (size_t i = 0; i < service->nrows; i++) {
+		const struct rpc_row *row = &service->rows[i];
+
+		if (str_eq_c(path, row->method.path))
+			return row;
+		str_rcut(str_of(row->method.path), '/', &head, &tail);
+		known_service |= str_eq(head, name);
 	}
-	service = (struct str){ service.p + 1, MIN(service.len - 1, (size_t)80) };
+	name = (struct str){ name.p + 1, MIN(name.len - 1, (size_t)80) };
 	method.len = MIN(method.len, (size_t)80);
 	if (known_service)
 		err_set(err, CODE_UNIMPLEMENTED, "unknown method " STR_FMT " for service " STR_FMT, STR_ARG(method),
-			STR_ARG(service));
+			STR_ARG(name));
 	else
-		err_set(err, CODE_UNIMPLEMENTED, "unknown service " STR_FMT, STR_ARG(service));
+		err_set(err, CODE_UNIMPLEMENTED, "unknown service " STR_FMT, STR_ARG(name));
 	return NULL;
 }
 
@@ -160,7 +164,7 @@ static const struct grpc_method *admit(void *arg, struct str path, struct err *e
 	/* Before recovery has ended not even the names of methods are answered: one word for everything. */
 	if (service->phase == SERVICE_RECOVERING && gate(service, RPC_READ, err) < 0)
 		return NULL;
-	row = row_find(path, err);
+	row = row_find(service, path, err);
 	if (!row || gate(service, row->kind, err) < 0)
 		return NULL;
 	if (!row->fn) {
@@ -268,10 +272,17 @@ enum service_phase service_phase(const struct service *service)
 
 struct service *service_new(struct cri *cri)
 {
+	ensure(cri && cri->version && cri->config && cri->node);
+	return service_new_with(cri, all_rows, ARRAY_SIZE(all_rows));
+}
+
+struct service *service_new_with(struct cri *cri, const struct rpc_row *rows, size_t nrows)
+{
 	struct service *service = xcalloc(1, sizeof(*service));
 
-	ensure(cri && cri->version && cri->node);
 	service->cri = cri;
+	service->rows = rows;
+	service->nrows = nrows;
 	service->phase = SERVICE_RECOVERING;
 	list_init(&service->held);
 	return service;

@@ -124,6 +124,8 @@ enum service_phase { SERVICE_RECOVERING, SERVICE_READS_OPEN, SERVICE_READY, SERV
 struct service;
 
 NODISCARD struct service *service_new(struct cri *cri);
+/* With a table of one's own, for tests. */
+NODISCARD struct service *service_new_with(struct cri *cri, const struct rpc_row *rows, size_t nrows);
 void service_free(struct service *service); /* after the grpc_server; NULL is fine */
 /* What grpc_server_new() wants. */
 struct grpc_handler service_handler(struct service *service);
