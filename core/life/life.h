@@ -167,7 +167,9 @@ struct life_exec {
 	struct life_wait wait;
 	struct life_exec_result result; /* valid inside wait.done when err is NULL */
 };
-/* @process_json: heap-free, the OCI process document is made from the container's own with @argv (strv). timeout_ms 0: none. */
+/* The container's own process with @argv (strv, copied) and without terminal. timeout_ms 0: none; past it DEADLINE_EXCEEDED, and
+ * everything the exec started is killed. Output beyond 16 MiB per stream is cut. */
+void life_exec_forget(struct life_exec *exec); /* as life_forget() */
 void life_exec_sync(struct life *life, const char *id, char *const *argv, int64_t timeout_ms, struct life_exec *exec);
 
 /* --- images */
