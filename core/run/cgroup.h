@@ -118,6 +118,11 @@ NODISCARD int cgroup_exec_remove(const struct cgroup_host *host, const char *dir
 /* Kill and remove every exec-<n> that an earlier daemon left; how many there were, -1 on error. */
 NODISCARD int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err);
 bool cgroup_is_exec_name(const char *name);
+/*
+ * cgroup_dir_of - where @pid is now, as from cgroup_dir(); heap. A runtime may put a container one level below the path it
+ * was told (crun with systemd on v2: ".../coracle-<id>.scope/container"), and its exec sub-cgroups are relative to that.
+ */
+NODISCARD char *cgroup_dir_of(const struct cgroup_host *host, pid_t pid, struct err *err);
 
 /* --- the monitors' cgroup */
 
@@ -187,7 +192,8 @@ struct cgroup_stats {
 
 struct cgroup_files;
 
-/* Opens what every reading needs (4 descriptors on v1, 7 on v2) and keeps it; NULL and NOT_FOUND when the cgroup is gone. */
+/* Opens what every reading needs (4 descriptors on v1, up to 10 on v2) and keeps it; NULL and NOT_FOUND when the cgroup is
+ * gone. @host is borrowed for the life of the files. */
 NODISCARD struct cgroup_files *cgroup_files_open(const struct cgroup_host *host, const char *dir, struct err *err);
 void cgroup_files_free(struct cgroup_files *files);
 /*

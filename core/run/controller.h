@@ -25,7 +25,6 @@ enum pid_mode { PID_MODE_POD, PID_MODE_CONTAINER, PID_MODE_NODE, PID_MODE_TARGET
 struct pause_spec {
 	const char *rootfs;		       /* pause_rootfs() */
 	const char *cgroups_path;	       /* OCI form; NULL: none */
-	const char *hostname;		       /* informational: the pinned UTS namespace has it already */
 	const struct namespaces_paths *pinned; /* what it joins; "" : the host's */
 	bool host_pid;			       /* no PID namespace of its own (a handler that always wants a pause process) */
 	const struct id_map *uid_maps, *gid_maps; /* of the pinned user namespace; runc wants to see them */

@@ -23,7 +23,7 @@ enum mount_kind {
 	MOUNT_INVALID,
 	MOUNT_MKDIR,	   /* target with its missing parents, @mode; there already: fine */
 	MOUNT_BIND,	   /* source onto target (which exists), @flags, @propagation */
-	MOUNT_FS,	   /* a file system of @fstype with @options on target, @flags; from directory @dir if set */
+	MOUNT_FS,	   /* a file system of @fstype with @options on target, @flags */
 	MOUNT_PIN,	   /* source onto target, an empty file made when it is missing: keeps a namespace alive */
 	MOUNT_DETACH,	   /* target and what is mounted below, deepest first; nothing mounted: fine */
 	MOUNT_UNPIN,	   /* detach target, then unlink it; missing: fine */
@@ -45,7 +45,6 @@ struct mount_op {
 	enum mount_kind kind;
 	const char *source, *target;
 	const char *fstype, *options; /* MOUNT_FS; options NULL: none */
-	const char *dir;	      /* MOUNT_FS: chdir here first, so that long overlay options can be relative paths */
 	unsigned flags;
 	enum mount_propagation propagation;
 	mode_t mode; /* MOUNT_MKDIR */

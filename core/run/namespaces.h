@@ -27,9 +27,6 @@ enum namespace_kind { NAMESPACE_NET, NAMESPACE_IPC, NAMESPACE_UTS, NAMESPACE_USE
 /* "net" "ipc" "uts" "user": as under /proc/PID/ns and in the pins' names */
 const char *namespace_name(enum namespace_kind kind);
 
-struct id_map {
-	uint32_t inside, outside, count;
-};
 #define ID_MAPS_MAX 64
 
 struct namespaces_args {

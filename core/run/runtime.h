@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "core/base/attr.h"
@@ -71,7 +72,7 @@ struct host_limits {
 	bool cap_sys_resource;
 	int oom_score_adj;     /* ours: without the capability a child cannot go below it */
 	bool can_lower_oom;
-	uint64_t nofile_hard, nproc_hard, memlock_hard, core_hard, stack_hard; /* UINT64_MAX: unlimited */
+	uint64_t rlimit_max[RLIM_NLIMITS]; /* by RLIMIT_x: the highest hard limit that can be set; UINT64_MAX: unlimited */
 	char note[200]; /* one sentence for the log when something is limited, else "" */
 };
 
@@ -82,7 +83,7 @@ struct runtime_args {
 	const struct config *config;
 	const char *state;   /* runtimes' --root is <state>/runtime */
 	const char *path;    /* search path; NULL: $PATH, then the usual directories */
-	int64_t probe_ms;    /* 0: 5 s; a runtime that answers later is a problem of that handler */
+	int64_t probe_ms;    /* 0: 5 s; a runtime that has not answered by then is a problem of that handler */
 };
 
 /*
@@ -109,8 +110,10 @@ NODISCARD int runtime_require(const struct runtime_info *info, enum runtime_feat
 const struct host_limits *runtime_host_limits(const struct runtime *runtime);
 /* The score that can be set: @adj, or ours where that would have to be lowered without CAP_SYS_RESOURCE. */
 int runtime_clamp_oom(const struct host_limits *limits, int adj);
-/* RLIMIT_* value that can be set; @name is "RLIMIT_NOFILE" or "NOFILE". */
+/* The value that can be set, of "RLIMIT_NOFILE" and the like; an unknown name leaves @value to the runtime's judgement. */
 uint64_t runtime_clamp_rlimit(const struct host_limits *limits, const char *name, uint64_t value);
+/* Find out about this process; runtime_new() does. */
+void host_limits_detect(struct host_limits *ret);
 
 /* --- command lines; strv on the heap, argv[0] is the absolute path */
 

@@ -1,0 +1,983 @@
+/* core/run/cgroup.c
+ *
+ * What hierarchies there are, what cgroups are called, and their directories and processes. Statistics: cgroup_stats.c.
+ *
+ * A container's cgroup is made by its OCI runtime; we make exec sub-cgroups and the monitors' one, kill, and clean up what
+ * a runtime left behind. All of it works on every hierarchy at the same path, and takes a hierarchy without that path as
+ * having nothing to do there.
+ */
+#include "core/run/cgroup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/bug.h"
+#include "core/base/buf.h"
+#include "core/base/clock.h"
+#include "core/base/codec.h"
+#include "core/base/fd.h"
+#include "core/base/fsx.h"
+#include "core/base/mem.h"
+#include "core/base/rand.h"
+
+#define PATH_LEN_MAX  2048
+#define DEPTH_MAX     64 /* of nested cgroups; what a container nests deeper than this keeps its cgroup from being removed */
+#define FILE_MAX      (4u << 20)
+#define PAUSE_MIN_MS  5
+#define PAUSE_MAX_MS  80
+#define PROCS_MAX     (1u << 20)
+#define DEFAULT_STATE "/run/coracle"
+#define APP	      "coracle"
+
+/* ----------------------------------------------------------------------------------------------------- hierarchies */
+
+/* v1 names; what v2 calls them when it calls them at all */
+static const struct {
+	const char *v1, *v2;
+} controllers[CGROUP_CONTROLLERS] = {
+	[CGROUP_CPU] = { "cpu", "cpu" },
+	[CGROUP_CPUACCT] = { "cpuacct", NULL },
+	[CGROUP_CPUSET] = { "cpuset", "cpuset" },
+	[CGROUP_MEMORY] = { "memory", "memory" },
+	[CGROUP_PIDS] = { "pids", "pids" },
+	[CGROUP_IO] = { "blkio", "io" },
+	[CGROUP_HUGETLB] = { "hugetlb", "hugetlb" },
+	[CGROUP_FREEZER] = { "freezer", NULL },
+	[CGROUP_DEVICES] = { "devices", NULL },
+	[CGROUP_SYSTEMD] = { "name=systemd", NULL },
+};
+
+#define HAS(c)		(1u << (c))
+#define V2_ALWAYS	(HAS(CGROUP_FREEZER) | HAS(CGROUP_DEVICES) | HAS(CGROUP_CPUACCT))
+#define V1_RESOURCE_MASK (HAS(CGROUP_CONTROLLERS) - 1 - HAS(CGROUP_SYSTEMD))
+
+const char *cgroup_controller_name(enum cgroup_controller c)
+{
+	return controllers[c].v1;
+}
+
+const char *cgroup_mode_name(enum cgroup_mode mode)
+{
+	switch (mode) {
+	case CGROUP_NONE:
+		return "none";
+	case CGROUP_V1:
+		return "v1";
+	case CGROUP_HYBRID:
+		return "hybrid";
+	case CGROUP_V2:
+		return "v2";
+	}
+	return "none";
+}
+
+static uint32_t controllers_in(struct str list, char sep, bool v2)
+{
+	struct str item, rest = list;
+	uint32_t has = 0;
+
+	while (rest.len > 0) {
+		str_cut(rest, sep, &item, &rest);
+		for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
+			const char *name = v2 ? controllers[c].v2 : controllers[c].v1;
+
+			if (name && str_eq_c(item, name))
+				has |= HAS(c);
+		}
+	}
+	return has;
+}
+
+/* The controller list among a v1 mount's options: "rw,cpu,cpuacct" -> "cpu,cpuacct"; heap, NULL when there is none of ours. */
+static char *v1_name(const char *super_options)
+{
+	struct str item, rest = str_of(super_options);
+	struct buf name;
+
+	buf_init(&name, 256);
+	while (rest.len > 0) {
+		str_cut(rest, ',', &item, &rest);
+		if (controllers_in(item, ',', false) == 0)
+			continue;
+		if (buf_printf(&name, "%s" STR_FMT, name.len ? "," : "", STR_ARG(item)) < 0)
+			break;
+	}
+	if (name.len == 0) {
+		buf_release(&name);
+		return NULL;
+	}
+	return buf_take_str(&name);
+}
+
+static bool known_already(const struct cgroup_host *host, bool v2, uint32_t has)
+{
+	for (size_t i = 0; i < host->nhierarchies; i++)
+		if (v2 ? host->hierarchies[i].v2 : (host->hierarchies[i].has & has) != 0 && !host->hierarchies[i].v2)
+			return true;
+	return false;
+}
+
+static int add_mount(struct cgroup_host *host, const struct proc_mount *mount)
+{
+	bool v2 = streq(mount->fstype, "cgroup2");
+	cleanup_free char *name = NULL;
+	uint32_t has;
+
+	if (!v2 && !streq(mount->fstype, "cgroup"))
+		return 0;
+	name = v2 ? xstrdup("") : v1_name(mount->super_options);
+	if (!name || host->nhierarchies == CGROUP_HIERARCHIES_MAX)
+		return 0;
+	has = v2 ? 0 : controllers_in(str_of(name), ',', false);
+	/* The first mount of a hierarchy is the system's; later ones belong to somebody's container. */
+	if (known_already(host, v2, has))
+		return 0;
+	host->hierarchies[host->nhierarchies++] = (struct cgroup_hierarchy){
+		.mount = xstrdup(mount->target),
+		.root = xstrdup(mount->root),
+		.name = take_ptr(name),
+		.v2 = v2,
+		.has = has,
+	};
+	return 0;
+}
+
+static int add_mount_cb(const struct proc_mount *mount, void *host)
+{
+	return add_mount(host, mount);
+}
+
+/* The part of a /proc/PID/cgroup path below what is mounted; NULL: outside of it. */
+static char *below_root(const struct cgroup_hierarchy *h, struct str path)
+{
+	size_t root_len = streq(h->root, "/") ? 0 : strlen(h->root);
+
+	if (path.len < root_len || memcmp(path.p, h->root, root_len) != 0)
+		return NULL;
+	path.p += root_len;
+	path.len -= root_len;
+	if (str_eq_c(path, "/"))
+		path.len = 0;
+	if ((path.len > 0 && path.p[0] != '/') || str_starts(path, "/.."))
+		return NULL;
+	return str_dup(path);
+}
+
+/* The line of /proc/PID/cgroup that speaks of this hierarchy; a NULL p: none. */
+static struct str path_in(const struct cgroup_hierarchy *h, struct str text)
+{
+	struct str line, number, names, path;
+
+	while (text.len > 0) {
+		str_cut(text, '\n', &line, &text);
+		if (!str_cut(line, ':', &number, &line) || !str_cut(line, ':', &names, &path))
+			continue;
+		if (h->v2 ? str_eq_c(number, "0") && names.len == 0 : (controllers_in(names, ',', false) & h->has) != 0)
+			return path;
+	}
+	return (struct str){ NULL, 0 };
+}
+
+static void settle(struct cgroup_host *host, const char *self_cgroup)
+{
+	bool v1 = false, v2 = false;
+
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		struct cgroup_hierarchy *h = &host->hierarchies[i];
+		struct str path = path_in(h, str_of(self_cgroup));
+
+		free(h->own);
+		h->own = path.p ? below_root(h, path) : NULL;
+		v1 = v1 || (!h->v2 && (h->has & V1_RESOURCE_MASK) != 0);
+		v2 = v2 || h->v2;
+	}
+	host->mode = v1 ? (v2 ? CGROUP_HYBRID : CGROUP_V1) : v2 ? CGROUP_V2 : CGROUP_NONE;
+	for (size_t i = 0; i < host->nhierarchies; i++)
+		if (host->hierarchies[i].v2 && host->mode == CGROUP_V2)
+			host->hierarchies[i].has |= V2_ALWAYS;
+}
+
+struct cgroup_host *cgroup_host_parse(const struct proc_mount *mounts, size_t nmounts, const char *self_cgroup)
+{
+	struct cgroup_host *host = xcalloc(1, sizeof(*host));
+
+	for (size_t i = 0; i < nmounts; i++)
+		add_mount(host, &mounts[i]);
+	settle(host, self_cgroup);
+	return host;
+}
+
+/* The root cgroup has no memory.swap.max; any child shows whether there is one. */
+static bool v2_has_swap(const struct cgroup_hierarchy *h)
+{
+	cleanup(strv_free) char **names = NULL;
+	char path[PATH_LEN_MAX];
+
+	if (h->own && h->own[0] && str_format(path, sizeof(path), "%s%s/memory.swap.max", h->mount, h->own) == 0 &&
+	    access(path, F_OK) == 0)
+		return true;
+	if (fsx_list(AT_FDCWD, h->mount, &names) < 0)
+		return false;
+	for (char **name = names; *name; name++)
+		if (str_format(path, sizeof(path), "%s/%s/memory.swap.max", h->mount, *name) == 0 && access(path, F_OK) == 0)
+			return true;
+	return false;
+}
+
+static void look_closer(struct cgroup_host *host)
+{
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		struct cgroup_hierarchy *h = &host->hierarchies[i];
+		cleanup_free char *text = NULL;
+		char path[PATH_LEN_MAX];
+
+		if (h->v2 && str_format(path, sizeof(path), "%s/cgroup.controllers", h->mount) == 0 &&
+		    fsx_read(AT_FDCWD, path, 4096, &text, NULL) >= 0)
+			h->has |= controllers_in(str_trim(str_of(text)), ' ', true);
+		if (!(h->has & HAS(CGROUP_MEMORY)))
+			continue;
+		if (h->v2)
+			host->swap = v2_has_swap(h);
+		else if (str_format(path, sizeof(path), "%s/memory.memsw.limit_in_bytes", h->mount) == 0)
+			host->swap = access(path, F_OK) == 0;
+	}
+}
+
+struct cgroup_host *cgroup_host_new(struct err *err)
+{
+	cleanup(cgroup_host_free) struct cgroup_host *host = xcalloc(1, sizeof(*host));
+	cleanup_free char *self = NULL;
+	int rc;
+
+	rc = proc_mounts(add_mount_cb, host);
+	if (rc < 0) {
+		err_sys(err, -rc, "read /proc/self/mountinfo");
+		return NULL;
+	}
+	rc = fsx_read(AT_FDCWD, "/proc/self/cgroup", 65536, &self, NULL);
+	if (rc < 0 && rc != -ENOENT) { /* ENOENT: a kernel without cgroups */
+		err_sys(err, -rc, "read /proc/self/cgroup");
+		return NULL;
+	}
+	settle(host, self ? self : "");
+	look_closer(host);
+	return take_ptr(host);
+}
+
+void cgroup_host_free(struct cgroup_host *host)
+{
+	if (!host)
+		return;
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		free(host->hierarchies[i].mount);
+		free(host->hierarchies[i].root);
+		free(host->hierarchies[i].name);
+		free(host->hierarchies[i].own);
+	}
+	free(host);
+}
+
+const struct cgroup_hierarchy *cgroup_find(const struct cgroup_host *host, enum cgroup_controller controller)
+{
+	const struct cgroup_hierarchy *found = NULL;
+
+	/* A controller is in one hierarchy; if a hybrid's v2 tree shows it, no v1 mount has it. */
+	for (size_t i = 0; i < host->nhierarchies && !found; i++)
+		if (host->hierarchies[i].has & HAS(controller))
+			found = &host->hierarchies[i];
+	return found;
+}
+
+void cgroup_describe(const struct cgroup_host *host, char *text, size_t size)
+{
+	static const enum cgroup_controller wanted[] = { CGROUP_CPU, CGROUP_CPUACCT, CGROUP_CPUSET,  CGROUP_MEMORY,
+							 CGROUP_PIDS, CGROUP_IO,     CGROUP_HUGETLB, CGROUP_DEVICES };
+	struct buf buf;
+	bool first = true;
+	int rc;
+
+	buf_init(&buf, 256); /* holds every name there is */
+	if (host->mode == CGROUP_NONE)
+		rc = buf_add_str(&buf, "no cgroup hierarchy is mounted");
+	else
+		rc = buf_printf(&buf, "cgroup %s", cgroup_mode_name(host->mode));
+	for (size_t i = 0; i < ARRAY_SIZE(wanted) && host->mode != CGROUP_NONE && rc == 0; i++) {
+		if (cgroup_find(host, wanted[i]))
+			continue;
+		rc = buf_printf(&buf, "%s%s", first ? "; missing: " : ", ", controllers[wanted[i]].v1);
+		first = false;
+	}
+	if (rc == 0 && host->mode != CGROUP_NONE && !host->swap)
+		rc = buf_add_str(&buf, "; no swap limits");
+	ensure(rc == 0);
+	ignore(str_format(text, size, "%s", buf.data) < 0); /* a short buffer of the caller's */
+	buf_release(&buf);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ names */
+
+static struct str last_element(const char *path)
+{
+	struct str head, tail, whole = str_of(path);
+
+	while (whole.len > 1 && whole.p[whole.len - 1] == '/')
+		whole.len--;
+	return str_rcut(whole, '/', &head, &tail) ? tail : whole;
+}
+
+bool cgroup_path_is_systemd(const char *oci_path)
+{
+	const char *colon = strchr(oci_path, ':');
+
+	return colon && strchr(colon + 1, ':') && !memchr(oci_path, '/', (size_t)(colon - oci_path));
+}
+
+/* Path elements without "", "." and "..": joined by single slashes after a leading one. */
+static int clean_path(const char *path, struct buf *out, struct err *err)
+{
+	struct str part, rest = str_of(path);
+
+	while (rest.len > 0) {
+		str_cut(rest, '/', &part, &rest);
+		if (part.len == 0 || str_eq_c(part, "."))
+			continue;
+		if (str_eq_c(part, ".."))
+			return err_set(err, CODE_INVALID_ARGUMENT, "cgroup path %.150s: \"..\" in it", path);
+		for (size_t i = 0; i < part.len; i++)
+			if ((unsigned char)part.p[i] < ' ')
+				return err_set(err, CODE_INVALID_ARGUMENT, "cgroup path has a control character");
+		if (buf_printf(out, "/" STR_FMT, STR_ARG(part)) < 0)
+			return err_set(err, CODE_INVALID_ARGUMENT, "cgroup path %.60s...: too long", path);
+	}
+	return 0;
+}
+
+/* "a-b-c.slice" -> "/a.slice/a-b.slice/a-b-c.slice"; "-.slice" is the root. */
+static int expand_slice(struct str slice, struct buf *out, struct err *err)
+{
+	size_t stem = slice.len - strlen(".slice");
+
+	if (slice.len <= strlen(".slice") || !str_ends(slice, ".slice") || memchr(slice.p, '/', slice.len) ||
+	    memchr(slice.p, ':', slice.len) || str_eq_c(slice, "..slice"))
+		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.100s\" is not the name of a slice", slice.p);
+	if (str_eq_c(slice, "-.slice"))
+		return 0;
+	if (slice.p[0] == '-' || slice.p[stem - 1] == '-' || memmem(slice.p, stem, "--", 2))
+		return err_set(err, CODE_INVALID_ARGUMENT, "\"" STR_FMT "\" is not the name of a slice: an empty part between dashes",
+			       STR_ARG(slice));
+	for (size_t i = 1; i <= stem; i++)
+		if (i == stem || slice.p[i] == '-')
+			if (buf_printf(out, "/%.*s.slice", (int)i, slice.p) < 0)
+				return err_set(err, CODE_INVALID_ARGUMENT, "slice " STR_FMT ": too long", STR_ARG(slice));
+	return 0;
+}
+
+char *cgroup_oci_path(const char *parent, const char *id, struct err *err)
+{
+	cleanup(buf_release) struct buf buf = { 0 };
+	struct str base = last_element(parent);
+	int rc;
+
+	buf_init(&buf, PATH_LEN_MAX);
+	if (str_ends(base, ".slice")) {
+		cleanup(buf_release) struct buf expanded = { 0 };
+
+		buf_init(&expanded, PATH_LEN_MAX);
+		if (expand_slice(base, &expanded, err) < 0) {
+			err_wrap(err, "cgroup parent %.100s", parent);
+			return NULL;
+		}
+		rc = buf_printf(&buf, STR_FMT ":" APP ":%s", STR_ARG(base), id);
+	} else {
+		if (strchr(parent, ':')) {
+			err_set(err, CODE_INVALID_ARGUMENT, "cgroup parent %.150s: a ':' in it", parent);
+			return NULL;
+		}
+		if (clean_path(parent, &buf, err) < 0) {
+			err_wrap(err, "cgroup parent");
+			return NULL;
+		}
+		rc = buf_printf(&buf, "%s/%s", buf.len ? "" : "/" APP, id);
+	}
+	if (rc < 0) {
+		err_set(err, CODE_INVALID_ARGUMENT, "cgroup parent %.60s...: too long", parent);
+		return NULL;
+	}
+	return buf_take_str(&buf);
+}
+
+static int expand_systemd(const char *oci_path, struct buf *out, struct err *err)
+{
+	struct str slice, prefix, name;
+	int rc;
+
+	if (!str_cut(str_of(oci_path), ':', &slice, &name) || !str_cut(name, ':', &prefix, &name) || name.len == 0 ||
+	    memchr(name.p, '/', name.len) || memchr(prefix.p, '/', prefix.len))
+		return err_set(err, CODE_INVALID_ARGUMENT, "cgroup path %.150s: not slice:prefix:name", oci_path);
+	if (slice.len == 0)
+		slice = STR("system.slice");
+	if (expand_slice(slice, out, err) < 0)
+		return err_wrap(err, "cgroup path %.100s", oci_path);
+	if (str_ends(name, ".slice"))
+		rc = buf_printf(out, "/" STR_FMT, STR_ARG(name));
+	else
+		rc = buf_printf(out, "/" STR_FMT "%s" STR_FMT ".scope", STR_ARG(prefix), prefix.len ? "-" : "", STR_ARG(name));
+	return rc < 0 ? err_set(err, CODE_INVALID_ARGUMENT, "cgroup path %.60s...: too long", oci_path) : 0;
+}
+
+char *cgroup_dir(const char *oci_path, struct err *err)
+{
+	cleanup(buf_release) struct buf buf = { 0 };
+	struct str base = last_element(oci_path);
+	int rc;
+
+	buf_init(&buf, PATH_LEN_MAX);
+	if (cgroup_path_is_systemd(oci_path))
+		rc = expand_systemd(oci_path, &buf, err);
+	else if (str_ends(base, ".slice"))
+		rc = expand_slice(base, &buf, err);
+	else
+		rc = clean_path(oci_path, &buf, err);
+	if (rc == 0 && buf.len == 0)
+		rc = buf_add_str(&buf, "/");
+	return rc < 0 ? NULL : buf_take_str(&buf);
+}
+
+char *cgroup_dir_of(const struct cgroup_host *host, pid_t pid, struct err *err)
+{
+	cleanup_free char *text = NULL;
+	char file[64];
+	int rc;
+
+	snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
+	rc = fsx_read(AT_FDCWD, file, 65536, &text, NULL);
+	if (rc < 0) {
+		err_sys(err, -rc, "read %s", file);
+		return NULL;
+	}
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		const struct cgroup_hierarchy *h = &host->hierarchies[i];
+		struct str path = { NULL, 0 };
+		char *dir;
+
+		/* In a hybrid the runtimes do not care much for the v2 tree. */
+		if (host->mode == CGROUP_V2 ? h->v2 : !h->v2 && !(h->has & HAS(CGROUP_SYSTEMD)))
+			path = path_in(h, str_of(text));
+		dir = path.p ? below_root(h, path) : NULL;
+		if (!dir)
+			continue;
+		if (dir[0])
+			return dir;
+		free(dir);
+		return xstrdup("/");
+	}
+	err_set(err, CODE_NOT_FOUND, "process %d is in no cgroup that is mounted here", (int)pid);
+	return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------ directories, processes */
+
+static int path_of(const struct cgroup_hierarchy *h, const char *dir, const char *file, char path[PATH_LEN_MAX])
+{
+	return str_format(path, PATH_LEN_MAX, "%s%s%s%s", h->mount, streq(dir, "/") ? "" : dir, file ? "/" : "", file ? file : "");
+}
+
+/* "/" would be every process of the machine, and a relative path or one with ".." anybody's. */
+static int check_dir(const char *dir, struct err *err)
+{
+	if (dir[0] != '/' || streq(dir, "/") || strstr(dir, "/..") || strlen(dir) > PATH_LEN_MAX / 2)
+		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.150s\" is not the path of a container's cgroup", dir);
+	return 0;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+static void pause_ms(int64_t ms)
+{
+	struct timespec ts = { .tv_nsec = (long)(ms * NS_PER_MS) };
+
+	while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
+		;
+}
+
+/* An empty cpuset takes no process: it gets what its parent has. */
+static int inherit_cpuset(const char *child)
+{
+	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+	cleanup_free char *parent = xstrdup(child);
+
+	*strrchr(parent, '/') = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		cleanup_free char *to = xasprintf("%s/%s", child, files[i]), *from = xasprintf("%s/%s", parent, files[i]);
+		cleanup_free char *have = NULL, *text = NULL;
+		int rc;
+
+		rc = fsx_read(AT_FDCWD, to, 65536, &have, NULL);
+		if (rc >= 0 && str_trim(str_of(have)).len > 0)
+			continue;
+		if (rc >= 0)
+			rc = fsx_read(AT_FDCWD, from, 65536, &text, NULL);
+		if (rc >= 0)
+			rc = write_file(to, text);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* mkdir of each element, with what v1 needs before anything can be put in. */
+static int create_in(const struct cgroup_hierarchy *h, const char *dir, struct err *err)
+{
+	char path[PATH_LEN_MAX];
+	size_t at = strlen(h->mount);
+	int rc;
+
+	if (path_of(h, dir, NULL, path) < 0)
+		return err_set(err, CODE_INVALID_ARGUMENT, "cgroup %.100s...: path is too long", dir);
+	while (path[at]) {
+		size_t end = at + 1 + strcspn(path + at + 1, "/");
+		char saved = path[end];
+
+		path[end] = '\0';
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return err_sys(err, errno, "create cgroup %s", path);
+		rc = !h->v2 && (h->has & HAS(CGROUP_CPUSET)) ? inherit_cpuset(path) : 0;
+		if (rc < 0)
+			return err_sys(err, -rc, "set up cpuset of cgroup %s", path);
+		path[end] = saved;
+		at = end;
+	}
+	return 0;
+}
+
+int cgroup_create(const struct cgroup_host *host, const char *dir, struct err *err)
+{
+	if (check_dir(dir, err) < 0)
+		return -1;
+	for (size_t i = 0; i < host->nhierarchies; i++)
+		if (create_in(&host->hierarchies[i], dir, err) < 0)
+			return -1;
+	return 0;
+}
+
+bool cgroup_exists(const struct cgroup_host *host, const char *dir)
+{
+	char path[PATH_LEN_MAX];
+
+	for (size_t i = 0; i < host->nhierarchies; i++)
+		if (path_of(&host->hierarchies[i], dir, NULL, path) == 0 && access(path, F_OK) == 0)
+			return true;
+	return false;
+}
+
+/* Calls @fn for the cgroup open at @fd and all below, children first; takes @fd. The first negative result stays, all others
+ * are still visited. */
+typedef int (*visit_fn)(int fd, void *arg);
+
+static int visit(int fd, int depth, visit_fn fn, void *arg, bool remove)
+{
+	DIR *dir = fdopendir(fd);
+	int result = 0, rc;
+
+	if (!dir) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		int sub;
+
+		if (entry->d_type != DT_DIR || streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+			continue;
+		if (depth == DEPTH_MAX) {
+			result = -ELOOP;
+			break;
+		}
+		sub = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		rc = sub < 0 ? -errno : visit(sub, depth + 1, fn, arg, remove);
+		if (rc >= 0 && remove && unlinkat(fd, entry->d_name, AT_REMOVEDIR) < 0)
+			rc = -errno;
+		if (rc < 0 && rc != -ENOENT && result == 0)
+			result = rc;
+	}
+	rc = fn ? fn(fd, arg) : 0;
+	closedir(dir);
+	return result ? result : rc;
+}
+
+static int visit_path(const char *path, visit_fn fn, void *arg, bool remove)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR || errno == ENODEV ? 0 : -errno;
+	rc = visit(fd, 0, fn, arg, remove);
+	if (rc >= 0 && remove && rmdir(path) < 0)
+		rc = -errno;
+	return rc == -ENOENT || rc == -ENODEV ? 0 : rc;
+}
+
+struct pids {
+	pid_t *pid;
+	size_t count, cap;
+};
+
+static int add_procs(int fd, void *arg)
+{
+	cleanup_free char *text = NULL;
+	struct pids *pids = arg;
+	struct str line, rest;
+	size_t len;
+	int rc;
+
+	rc = fsx_read(fd, "cgroup.procs", FILE_MAX, &text, &len);
+	if (rc < 0) /* a threaded cgroup (EOPNOTSUPP): its processes are listed further up; gone (ENODEV) */
+		return rc == -EOPNOTSUPP || rc == -ENODEV || rc == -ENOENT ? 0 : rc;
+	rest = (struct str){ text, len };
+	while (rest.len > 0) {
+		uint64_t pid;
+
+		str_cut(rest, '\n', &line, &rest);
+		/* 0: a process that our PID namespace cannot see */
+		if (str_u64(line, INT32_MAX, &pid) < 0 || pid == 0 || pids->count == PROCS_MAX)
+			continue;
+		if (pids->count == pids->cap) {
+			pids->cap = pids->cap ? pids->cap * 2 : 64;
+			pids->pid = xrealloc(pids->pid, pids->cap, sizeof(*pids->pid));
+		}
+		pids->pid[pids->count++] = (pid_t)pid;
+	}
+	return 0;
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int gather(const struct cgroup_host *host, const char *dir, struct pids *pids, struct err *err)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		char path[PATH_LEN_MAX];
+		int rc;
+
+		if (path_of(&host->hierarchies[i], dir, NULL, path) < 0)
+			continue;
+		rc = visit_path(path, add_procs, pids, false);
+		if (rc < 0)
+			return err_sys(err, -rc, "list processes of cgroup %s", path);
+	}
+	if (pids->count > 1)
+		qsort(pids->pid, pids->count, sizeof(*pids->pid), by_pid);
+	for (size_t i = 0; i < pids->count; i++)
+		if (kept == 0 || pids->pid[i] != pids->pid[kept - 1])
+			pids->pid[kept++] = pids->pid[i];
+	pids->count = kept;
+	return 0;
+}
+
+ssize_t cgroup_procs(const struct cgroup_host *host, const char *dir, pid_t *ret, size_t max, struct err *err)
+{
+	struct pids pids = { 0 };
+	int rc = gather(host, dir, &pids, err);
+
+	if (rc == 0 && pids.count > 0 && max > 0)
+		memcpy(ret, pids.pid, MIN(pids.count, max) * sizeof(*ret));
+	free(pids.pid);
+	return rc < 0 ? -1 : (ssize_t)pids.count;
+}
+
+/* Best effort: without it a fork storm may need a few rounds more. */
+static void freeze(const struct cgroup_host *host, const char *dir, bool on)
+{
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		const struct cgroup_hierarchy *h = &host->hierarchies[i];
+		char path[PATH_LEN_MAX];
+
+		if (!h->v2 && !(h->has & HAS(CGROUP_FREEZER)))
+			continue;
+		if (path_of(h, dir, h->v2 ? "cgroup.freeze" : "freezer.state", path) < 0)
+			continue;
+		if (h->v2)
+			ignore(write_file(path, on ? "1" : "0") < 0);
+		else
+			ignore(write_file(path, on ? "FROZEN" : "THAWED") < 0);
+	}
+}
+
+static void kill_v2(const struct cgroup_host *host, const char *dir)
+{
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		char path[PATH_LEN_MAX];
+
+		/* Kernels before 5.14 do not have the file; the loop over pids does it then. */
+		if (host->hierarchies[i].v2 && path_of(&host->hierarchies[i], dir, "cgroup.kill", path) == 0)
+			ignore(write_file(path, "1") < 0);
+	}
+}
+
+static int64_t next_pause(int64_t ms)
+{
+	return MIN(ms * 2, PAUSE_MAX_MS);
+}
+
+int cgroup_kill(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err)
+{
+	int64_t end_ns = clock_mono_ns() + timeout_ms * NS_PER_MS;
+	int64_t wait_ms = PAUSE_MIN_MS;
+
+	if (check_dir(dir, err) < 0)
+		return -1;
+	for (bool first = true;; first = false) {
+		struct pids pids = { 0 };
+		pid_t survivor;
+		int rc;
+
+		if (first)
+			kill_v2(host, dir);
+		freeze(host, dir, true);
+		rc = gather(host, dir, &pids, err);
+		for (size_t i = 0; rc == 0 && i < pids.count; i++)
+			if (pids.pid[i] != getpid())
+				kill(pids.pid[i], SIGKILL);
+		freeze(host, dir, false); /* on v1 the frozen die only when they thaw */
+		survivor = pids.count > 0 ? pids.pid[0] : 0;
+		free(pids.pid);
+		if (rc < 0 || !survivor)
+			return rc;
+		if (clock_mono_ns() >= end_ns)
+			return err_set(err, CODE_DEADLINE_EXCEEDED, "cgroup %s: process %d survives SIGKILL", dir, (int)survivor);
+		pause_ms(wait_ms);
+		wait_ms = next_pause(wait_ms);
+	}
+}
+
+static int busy_error(const struct cgroup_host *host, const char *dir, const char *path, int sys, struct err *err)
+{
+	pid_t pid = 0;
+	struct err unused;
+
+	if (sys != EBUSY)
+		return err_sys(err, sys, "remove cgroup %s", path);
+	if (cgroup_procs(host, dir, &pid, 1, &unused) > 0)
+		return err_set(err, CODE_FAILED_PRECONDITION, "cgroup %s cannot be removed: process %d is in it", dir, (int)pid);
+	return err_set(err, CODE_FAILED_PRECONDITION, "cgroup %s cannot be removed: the kernel says it is busy", path);
+}
+
+int cgroup_remove(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err)
+{
+	int64_t end_ns = clock_mono_ns() + timeout_ms * NS_PER_MS;
+	int64_t wait_ms = PAUSE_MIN_MS;
+
+	if (check_dir(dir, err) < 0)
+		return -1;
+	for (size_t i = 0; i < host->nhierarchies;) {
+		char path[PATH_LEN_MAX];
+		int rc;
+
+		rc = path_of(&host->hierarchies[i], dir, NULL, path);
+		if (rc == 0)
+			rc = visit_path(path, NULL, NULL, true);
+		if (rc >= 0) {
+			i++;
+			continue;
+		}
+		/* What was just killed leaves its cgroup when it is reaped, a moment later. */
+		if (rc != -EBUSY || clock_mono_ns() >= end_ns)
+			return busy_error(host, dir, path, -rc, err);
+		pause_ms(wait_ms);
+		wait_ms = next_pause(wait_ms);
+	}
+	return 0;
+}
+
+int cgroup_move(const struct cgroup_host *host, const char *dir, pid_t pid, struct err *err)
+{
+	bool moved = false;
+	char text[16];
+
+	if (check_dir(dir, err) < 0)
+		return -1;
+	snprintf(text, sizeof(text), "%d", (int)pid);
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		char path[PATH_LEN_MAX];
+		int rc;
+
+		rc = path_of(&host->hierarchies[i], dir, "cgroup.procs", path);
+		if (rc == 0)
+			rc = write_file(path, text);
+		if (rc == -ENOENT)
+			continue;
+		if (rc < 0)
+			return err_sys(err, -rc, "move process %d into cgroup %s", (int)pid, path);
+		moved = true;
+	}
+	return moved ? 0 : err_set(err, CODE_NOT_FOUND, "cgroup %s does not exist", dir);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int cgroup_list(const struct cgroup_host *host, const char *dir, char ***ret_names, struct err *err)
+{
+	cleanup(strv_free) char **names = xcalloc(1, sizeof(*names));
+	size_t count = 0, kept = 0;
+
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		char path[PATH_LEN_MAX];
+		struct dirent *entry;
+		DIR *d;
+
+		if (path_of(&host->hierarchies[i], dir, NULL, path) < 0)
+			continue;
+		d = opendir(path);
+		if (!d && (errno == ENOENT || errno == ENOTDIR))
+			continue;
+		if (!d)
+			return err_sys(err, errno, "list cgroup %s", path);
+		while ((entry = readdir(d))) {
+			if (entry->d_type != DT_DIR || streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+				continue;
+			names = xrealloc(names, count + 2, sizeof(*names));
+			names[count++] = xstrdup(entry->d_name);
+			names[count] = NULL;
+		}
+		closedir(d);
+	}
+	if (count > 1)
+		qsort(names, count, sizeof(*names), by_name);
+	for (size_t i = 0; i < count; i++) {
+		if (kept > 0 && streq(names[i], names[kept - 1]))
+			free(names[i]);
+		else
+			names[kept++] = names[i];
+	}
+	names[kept] = NULL;
+	*ret_names = take_ptr(names);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------- exec sub-cgroups */
+
+bool cgroup_is_exec_name(const char *name)
+{
+	uint64_t n;
+
+	return starts_with(name, "exec-") && str_u64(str_of(name + strlen("exec-")), UINT64_MAX, &n) == 0;
+}
+
+int cgroup_exec_create(const struct cgroup_host *host, const char *dir, uint64_t n, char ret_name[CGROUP_EXEC_NAME],
+		       struct err *err)
+{
+	cleanup_free char *path = NULL;
+	char name[CGROUP_EXEC_NAME];
+	bool made = false;
+
+	if (check_dir(dir, err) < 0)
+		return -1;
+	snprintf(name, sizeof(name), "exec-%llu", (unsigned long long)n);
+	path = xasprintf("%s/%s", dir, name);
+	for (size_t i = 0; i < host->nhierarchies; i++) {
+		const struct cgroup_hierarchy *h = &host->hierarchies[i];
+		char parent[PATH_LEN_MAX];
+
+		/* Where the container has no cgroup its exec needs none. */
+		if (path_of(h, dir, NULL, parent) < 0 || access(parent, F_OK) < 0)
+			continue;
+		if (create_in(h, path, err) < 0)
+			return -1;
+		made = true;
+	}
+	if (!made)
+		return err_set(err, CODE_NOT_FOUND, "cgroup %s does not exist", dir);
+	memcpy(ret_name, name, sizeof(name));
+	return 0;
+}
+
+int cgroup_exec_remove(const struct cgroup_host *host, const char *dir, const char *name, int64_t timeout_ms, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/%s", dir, name);
+
+	ensure(cgroup_is_exec_name(name));
+	if (cgroup_kill(host, path, timeout_ms, err) < 0)
+		return -1;
+	return cgroup_remove(host, path, timeout_ms, err);
+}
+
+int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err)
+{
+	cleanup(strv_free) char **names = NULL;
+	int count = 0;
+
+	if (cgroup_list(host, dir, &names, err) < 0)
+		return -1;
+	for (char **name = names; *name; name++) {
+		if (!cgroup_is_exec_name(*name))
+			continue;
+		if (cgroup_exec_remove(host, dir, *name, timeout_ms, err) < 0)
+			return -1;
+		count++;
+	}
+	return count;
+}
+
+/* --------------------------------------------------------------------------------------------- the monitors' cgroup */
+
+/* Where the service manager counts a service's processes: v2 if there is one, else v1's named hierarchy, else any. */
+static const struct cgroup_hierarchy *tracking(const struct cgroup_host *host)
+{
+	const struct cgroup_hierarchy *named = cgroup_find(host, CGROUP_SYSTEMD);
+
+	for (size_t i = 0; i < host->nhierarchies; i++)
+		if (host->hierarchies[i].v2 && host->hierarchies[i].own)
+			return &host->hierarchies[i];
+	if (named && named->own)
+		return named;
+	return host->nhierarchies > 0 && host->hierarchies[0].own ? &host->hierarchies[0] : NULL;
+}
+
+int cgroup_monitors_open(const struct cgroup_host *host, const char *state, int *ret_fd, struct err *err)
+{
+	const struct cgroup_hierarchy *h = tracking(host);
+	cleanup_free char *dir = NULL;
+	char path[PATH_LEN_MAX];
+	char key[16] = "";
+	int fd;
+
+	if (!h)
+		return err_set(err, CODE_UNAVAILABLE, "no cgroup hierarchy shows our own cgroup");
+	if (!streq(state, DEFAULT_STATE))
+		snprintf(key, sizeof(key), "-%08x", crc32c(0, state, strlen(state)));
+	dir = xasprintf("%s/%smonitors%s", h->own, h->own[0] ? "" : APP "-", key);
+	if (create_in(h, dir, err) < 0)
+		return -1;
+	if (path_of(h, dir, h->v2 ? NULL : "cgroup.procs", path) < 0)
+		return err_set(err, CODE_INVALID_ARGUMENT, "cgroup %.100s...: path is too long", dir);
+	fd = open(path, (h->v2 ? O_RDONLY | O_DIRECTORY : O_WRONLY) | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, errno, "open %s", path);
+	*ret_fd = fd;
+	return 0;
+}
