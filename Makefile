@@ -184,7 +184,7 @@ build/stamp/musl: build/stamp/src-musl build/keys/prefix-musl
 	$(Q)mkdir -p build/log build/prefix && obj=build/musl-obj.$$$$ new=build/musl-new.$$$$ && trap "rm -rf $$obj $$new" EXIT && mkdir $$obj && \
 	( cd $$obj && unset MAKEFLAGS MFLAGS MAKELEVEL && \
 	    ../src/musl/configure --prefix='$(CURDIR)/build/prefix' --syslibdir='$(CURDIR)/build/prefix/lib' --disable-shared \
-	        --enable-wrapper=gcc CC=$(HOSTCC) CFLAGS='$(MUSL_FLAGS)' && \
+	        --enable-wrapper=gcc CC=$(HOSTCC) CFLAGS="$(MUSL_FLAGS) -ffile-prefix-map=$$PWD=musl" && \
 	    make -j$$(nproc) && make install DESTDIR="../../$$new" ) >build/log/musl.log 2>&1 || { tail -n 20 build/log/musl.log >&2; exit 1; }; \
 	tree=$$new$(CURDIR)/build/prefix && \
 	cp -rL /usr/include/linux /usr/include/asm-generic $$tree/include/ && \

@@ -14,13 +14,18 @@ done
 echo
 # " .text.name  0xADDRESS  0xSIZE  path/lib.a(member.o)", the name alone on a line when it is long.
 awk '
+	function number(hex, i, n) { # mawk has no strtonum
+		for (i = 3; i <= length(hex); i++)
+			n = n * 16 + index("0123456789abcdef", substr(hex, i, 1)) - 1
+		return n
+	}
 	/^Linker script and memory map/ { on = 1 }
 	/^ [.](debug|comment|note)/ || /^ [*]/ { next }
 	on {
 		size = 0
 		for (i = 1; i < NF; i++)
 			if ($i ~ /^0x0*[1-9a-f][0-9a-f]*$/ && $(i + 1) ~ /^0x/ && $(i + 2) ~ /[.](a|o)/) {
-				size = strtonum($(i + 1))
+				size = number($(i + 1))
 				part = $(i + 2)
 			}
 		if (!size)
@@ -30,4 +35,4 @@ awk '
 		sub(/^.*\//, "", part)
 		total[part] += size
 	}
-	END { for (part in total) printf "%9d  %s\n", total[part], part }' <(sed 's/0x/0x/g' "$map") | sort -rn
+	END { for (part in total) printf "%9d  %s\n", total[part], part }' "$map" | sort -rn
