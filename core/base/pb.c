@@ -649,6 +649,8 @@ static bool is_default(const pb_field_iter_t *field)
 		return ((const pb_bytes_array_t *)field->pData)->size == 0;
 	case PB_LTYPE_SUBMESSAGE:
 		return false; /* judged by what it encodes to */
+	case PB_LTYPE_FIXED_LENGTH_BYTES:
+		return false; /* has no shorter form */
 	default:
 		return is_zero(field->pData, field->data_size);
 	}
