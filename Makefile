@@ -419,7 +419,7 @@ LINT_CC  := $(CPPFLAGS) -nostdlibinc -isystem build/prefix/include -DCORACLE_CHE
 LINTS := lint-format lint-layers lint-globals lint-headers lint-scripts lint-tidy lint-cppcheck
 .PHONY: lint format analyze $(LINTS)
 lint:
-	$(Q)scripts/lint.sh $(LINTS)
+	+$(Q)scripts/lint.sh $(LINTS)
 
 format:
 	$(Q)clang-format-14 -i $(FORMATTED)

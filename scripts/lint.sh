@@ -20,7 +20,7 @@ for target; do
 	if ! command -v "$tool" >/dev/null; then
 		echo "$name: skipped, $tool is not installed"
 		skipped=$((skipped + 1))
-	elif output=$("${MAKE:-make}" --no-print-directory -s -k -j"$(nproc)" "$target" 2>&1); then
+	elif output=$("${MAKE:-make}" --no-print-directory -s -k "$target" 2>&1); then
 		echo "$name: ok"
 		passed=$((passed + 1))
 	else
