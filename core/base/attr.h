@@ -10,12 +10,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define NODISCARD	  __attribute__((warn_unused_result))
-#define NORETURN	  __attribute__((noreturn))
-#define UNUSED		  __attribute__((unused))
+#define NODISCARD         __attribute__((warn_unused_result))
+#define NORETURN          __attribute__((noreturn))
+#define UNUSED            __attribute__((unused))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 
-/* Lint and sanitizer builds only: under gcc 12 the attribute lets the compiler delete the callee's own NULL check. */
+/* Lint and sanitizer builds only: under gcc 12 the attribute lets the compiler delete the callee's
+ * own NULL check. */
 #ifdef CORACLE_CHECKED
 #define NONNULL __attribute__((nonnull))
 #else
@@ -23,16 +24,16 @@
 #endif
 
 /* A result that is truly not needed; the reason stands beside the call. */
-#define ignore(x)                    \
-	do {                         \
-		if (x) {             \
-		}                    \
+#define ignore(x)                                                                                  \
+	do {                                                                                       \
+		if (x) {                                                                           \
+		}                                                                                  \
 	} while (0)
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
-#define MIN(a, b)			((a) < (b) ? (a) : (b))
-#define MAX(a, b)			((a) > (b) ? (a) : (b))
+#define MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                       ((a) > (b) ? (a) : (b))
 
 static inline void cleanup_free_fn(void *p)
 {
@@ -49,18 +50,19 @@ static inline void cleanup_close_fn(int *fd)
 #define cleanup_close __attribute__((__cleanup__(cleanup_close_fn)))
 
 /* DEFINE_CLEANUP(struct buf, buf_release): then `cleanup(buf_release) struct buf b;` */
-#define DEFINE_CLEANUP(type, fn)                         \
-	static inline void cleanup_##fn(type *p)         \
-	{                                                \
-		fn(p);                                   \
-	}                                                \
+#define DEFINE_CLEANUP(type, fn)                                                                   \
+	static inline void cleanup_##fn(type *p)                                                   \
+	{                                                                                          \
+		fn(p);                                                                             \
+	}                                                                                          \
 	struct cleanup_semicolon_##fn
-/* DEFINE_CLEANUP_PTR(struct loop, loop_free): for heap things held by pointer; fn(NULL) must be fine. */
-#define DEFINE_CLEANUP_PTR(type, fn)                     \
-	static inline void cleanup_##fn(type **p)        \
-	{                                                \
-		fn(*p);                                  \
-	}                                                \
+/* DEFINE_CLEANUP_PTR(struct loop, loop_free): for heap things held by pointer; fn(NULL) must be
+ * fine. */
+#define DEFINE_CLEANUP_PTR(type, fn)                                                               \
+	static inline void cleanup_##fn(type **p)                                                  \
+	{                                                                                          \
+		fn(*p);                                                                            \
+	}                                                                                          \
 	struct cleanup_semicolon_##fn
 #define cleanup(fn) __attribute__((__cleanup__(cleanup_##fn)))
 
@@ -73,11 +75,11 @@ static inline int take_fd(int *fd)
 }
 
 /* Return the pointer and clear the variable, so that its cleanup has nothing left to do. */
-#define take_ptr(p)                     \
-	__extension__({                 \
-		__typeof__(p) taken_ = (p); \
-		(p) = NULL;             \
-		taken_;                 \
+#define take_ptr(p)                                                                                \
+	__extension__({                                                                            \
+		__typeof__(p) taken_ = (p);                                                        \
+		(p) = NULL;                                                                        \
+		taken_;                                                                            \
 	})
 
 #endif

@@ -1,7 +1,7 @@
 /* core/base/buf.c
  *
- * Invariants: len <= max; data is NULL and cap 0, or cap > len and data[len] is NUL. cap counts the terminator, so it
- * may be max + 1.
+ * Invariants: len <= max; data is NULL and cap 0, or cap > len and data[len] is NUL. cap counts the
+ * terminator, so it may be max + 1.
  */
 #include "core/base/buf.h"
 

@@ -1,7 +1,8 @@
 /* core/base/buf.h
  *
- * Growable bytes with a hard maximum. Appending beyond the maximum fails and leaves the contents untouched.
- * data is NULL or has one terminating NUL behind len (not counted), so text needs no copy.
+ * Growable bytes with a hard maximum. Appending beyond the maximum fails and leaves the contents
+ * untouched. data is NULL or has one terminating NUL behind len (not counted), so text needs no
+ * copy.
  */
 #ifndef CORACLE_CORE_BASE_BUF_H
 #define CORACLE_CORE_BASE_BUF_H
@@ -27,7 +28,7 @@ NODISCARD int buf_add(struct buf *buf, const void *data, size_t len);
 NODISCARD int buf_add_str(struct buf *buf, const char *s);
 NODISCARD int buf_printf(struct buf *buf, const char *fmt, ...) PRINTF_LIKE(2, 3);
 NODISCARD int buf_vprintf(struct buf *buf, const char *fmt, va_list ap);
-/* Room for @len more bytes at the end; caller writes them and calls buf_grew(). NULL when over max. */
+/* Room for @len more bytes at the end; caller writes them, then buf_grew(). NULL: over max. */
 NODISCARD char *buf_reserve(struct buf *buf, size_t len);
 void buf_grew(struct buf *buf, size_t len);
 void buf_consume(struct buf *buf, size_t len); /* drop from the front (memmove) */

@@ -1,7 +1,8 @@
 /* core/base/clock.c
  *
- * Real clocks, or one virtual clock for the whole process. The virtual state is mutable at file scope on purpose: a
- * test moves time for every module and thread at once, which no argument passed around could do.
+ * Real clocks, or one virtual clock for the whole process. The virtual state is mutable at file
+ * scope on purpose: a test moves time for every module and thread at once, which no argument passed
+ * around could do.
  */
 #include "core/base/clock.h"
 
@@ -77,16 +78,22 @@ static int64_t floor_div(int64_t a, int64_t b)
 	return a / b - (a % b < 0);
 }
 
+static int64_t floor_mod(int64_t a, int64_t b)
+{
+	return a % b + (a % b < 0 ? b : 0);
+}
+
 /* By hand: every line of a container's log goes through here, and monitors have no stdio. */
 void clock_format_utc(int64_t real_ns, char text[CLOCK_TEXT_SIZE])
 {
 	int64_t seconds = floor_div(real_ns, NS_PER_S);
 	int64_t days = floor_div(seconds, 86400);
-	int64_t of_day = seconds - days * 86400;
-	/* Gregorian calendar from days, counted in 400-year eras that begin on 1 March (leap day last) */
+	int64_t of_day = floor_mod(seconds, 86400);
+	/* Gregorian calendar from days, counted in 400-year eras that begin on 1 March (leap day
+	 * last) */
 	int64_t shifted = days + 719468;
 	int64_t era = floor_div(shifted, 146097);
-	int64_t of_era = shifted - era * 146097;
+	int64_t of_era = floor_mod(shifted, 146097);
 	int64_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
 	int64_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
 	int64_t march_month = (5 * of_year + 2) / 153;
@@ -108,7 +115,7 @@ void clock_format_utc(int64_t real_ns, char text[CLOCK_TEXT_SIZE])
 	*p++ = ':';
 	p = put_digits(p, of_day % 60, 2);
 	*p++ = '.';
-	p = put_digits(p, real_ns - seconds * NS_PER_S, 9);
+	p = put_digits(p, floor_mod(real_ns, NS_PER_S), 9);
 	*p++ = 'Z';
 	*p = '\0';
 }

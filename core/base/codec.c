@@ -54,7 +54,8 @@ int hex_decode(struct str text, void *data, size_t len)
 
 int base64_encode(struct buf *out, const void *data, size_t len)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char alphabet[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const uint8_t *p = data;
 	size_t groups = len / 3 + (len % 3 != 0);
 	char *q;
@@ -141,14 +142,16 @@ int base64_decode(struct buf *out, struct str text)
 }
 
 /*
- * CRC-32C, reflected polynomial 0x82f63b78. Portable: four bits at a time from a table small enough to read here; the
- * journal's speed comes from the instruction, which every x86-64 server of the last fifteen years has.
+ * CRC-32C, reflected polynomial 0x82f63b78. Portable: four bits at a time from a table small enough
+ * to read here; the journal's speed comes from the instruction, which every x86-64 server of the
+ * last fifteen years has.
  */
 static uint32_t crc32c_portable(uint32_t crc, const uint8_t *p, size_t len)
 {
 	static const uint32_t nibble[16] = {
-		0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-		0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+		0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+		0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+		0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
 	};
 
 	for (; len > 0; len--) {
@@ -160,7 +163,8 @@ static uint32_t crc32c_portable(uint32_t crc, const uint8_t *p, size_t len)
 }
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const uint8_t *p, size_t len)
+__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const uint8_t *p,
+                                                               size_t len)
 {
 	uint64_t wide = crc;
 
@@ -174,7 +178,8 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, con
 
 static uint32_t crc32c_update(uint32_t crc, const uint8_t *p, size_t len)
 {
-	return __builtin_cpu_supports("sse4.2") ? crc32c_sse42(crc, p, len) : crc32c_portable(crc, p, len);
+	return __builtin_cpu_supports("sse4.2") ? crc32c_sse42(crc, p, len)
+	                                        : crc32c_portable(crc, p, len);
 }
 #else
 static uint32_t crc32c_update(uint32_t crc, const uint8_t *p, size_t len)
@@ -195,8 +200,8 @@ uint32_t crc32c_reference(uint32_t seed, const void *data, size_t len)
 
 static int is_unreserved(char c)
 {
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-	       c == '_' || c == '~';
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 int percent_encode(struct buf *out, struct str text)

@@ -13,8 +13,10 @@
 #include "core/base/str.h"
 
 void hex_encode(const void *data, size_t len, char *text); /* 2 * len + 1 bytes */
-NODISCARD int hex_decode(struct str text, void *data, size_t len); /* exactly len bytes, lower or upper case; -1 */
-NODISCARD int base64_encode(struct buf *out, const void *data, size_t len); /* standard alphabet, padded */
+/* Exactly len bytes, lower or upper case; -1 on anything else. */
+NODISCARD int hex_decode(struct str text, void *data, size_t len);
+/* Standard alphabet, padded. */
+NODISCARD int base64_encode(struct buf *out, const void *data, size_t len);
 /* Standard and URL alphabet, padding optional, nothing else accepted; -1 on a bad character. */
 NODISCARD int base64_decode(struct buf *out, struct str text);
 /* CRC-32C (Castagnoli); seed 0 starts, feed the previous result to continue. */

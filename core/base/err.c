@@ -1,8 +1,8 @@
 /* core/base/err.c
  *
- * Every message is composed in a local buffer first, so an argument may point into the err that is being filled
- * (wrapping an error with its own text). Messages are one line: whatever a tool printed, control characters become
- * blanks here and nobody above needs to think of it.
+ * Every message is composed in a local buffer first, so an argument may point into the err that is
+ * being filled (wrapping an error with its own text). Messages are one line: whatever a tool
+ * printed, control characters become blanks here and nobody above needs to think of it.
  */
 #include "core/base/err.h"
 
@@ -14,7 +14,7 @@
 #include "core/base/bug.h"
 
 #define MSG_SIZE sizeof(((struct err *)NULL)->msg)
-#define CUT	 "..."
+#define CUT      "..."
 
 /* Never cut in the middle of a UTF-8 sequence: gRPC peers refuse such text. */
 static size_t utf8_boundary(const char *text, size_t at)
@@ -52,8 +52,9 @@ static void format(char text[MSG_SIZE], const char *fmt, va_list ap)
 }
 
 /*
- * "head: tail". Where both do not fit, the middle goes: the start says which call it was, the end says why it failed. So
- * the head keeps its first and the tail its last characters, and either has at least half the room.
+ * "head: tail". Where both do not fit, the middle goes: the start says which call it was, the end
+ * says why it failed. So the head keeps its first and the tail its last characters, and either has
+ * at least half the room.
  */
 static void join(char text[MSG_SIZE], char head[MSG_SIZE], const char *tail)
 {
@@ -65,7 +66,8 @@ static void join(char text[MSG_SIZE], char head[MSG_SIZE], const char *tail)
 	cut_to(head, room - MIN(tail_len, room / 2) + 1, strlen(head));
 	if (strlen(head) + tail_len > room) {
 		tail += tail_len - (room - strlen(head) - strlen(CUT));
-		while (((unsigned char)*tail & 0xc0) == 0x80) /* not from the middle of a UTF-8 sequence */
+		while (((unsigned char)*tail & 0xc0) ==
+		       0x80) /* not from the middle of a UTF-8 sequence */
 			tail++;
 		dots = CUT;
 	}

@@ -33,14 +33,15 @@ enum code {
 
 struct err {
 	enum code code; /* CODE_OK until set */
-	int sys;	/* errno behind it, 0 if none */
-	char msg[240];	/* one line, outermost context first; cut with "..." */
+	int sys;        /* errno behind it, 0 if none */
+	char msg[240];  /* one line, outermost context first; cut with "..." */
 };
 
 /* All three return -1, so that failing is one line. err may not be NULL. */
 int err_set(struct err *err, enum code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* err_sys - @sys (errno, positive) decides the code (ENOENT NOT_FOUND, EEXIST ALREADY_EXISTS, EACCES/EPERM PERMISSION_DENIED,
- * ENOSPC/EDQUOT/ENOMEM/EMFILE/ENFILE RESOURCE_EXHAUSTED, ETIMEDOUT DEADLINE_EXCEEDED, else INTERNAL); text is "fmt: strerror". */
+/* err_sys - @sys (errno, positive) decides the code (ENOENT NOT_FOUND, EEXIST ALREADY_EXISTS,
+ * EACCES/EPERM PERMISSION_DENIED, ENOSPC/EDQUOT/ENOMEM/EMFILE/ENFILE RESOURCE_EXHAUSTED, ETIMEDOUT
+ * DEADLINE_EXCEEDED, else INTERNAL); text is "fmt: strerror". */
 int err_sys(struct err *err, int sys, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* err_wrap - put "fmt: " in front of what is there; code and sys stay. */
 int err_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -14,7 +14,7 @@
 #include "core/base/bug.h"
 #include "core/base/str.h"
 
-#define MAX_FDS	   8
+#define MAX_FDS        8
 #define SOCK_TYPE_MASK 0xf /* the kernel's: what is left are SOCK_NONBLOCK and SOCK_CLOEXEC */
 
 static int set_flag(int fd, int get, int set, int flag, bool on)
@@ -172,8 +172,10 @@ ssize_t fd_recv(int sock, void *data, size_t len, int *fds, size_t *inout_nfds)
 {
 	union control control = { .bytes = { 0 } };
 	struct iovec iov = { .iov_base = data, .iov_len = len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
+	struct msghdr msg = { .msg_iov = &iov,
+		              .msg_iovlen = 1,
+		              .msg_control = &control,
+		              .msg_controllen = sizeof(control) };
 	size_t room = inout_nfds ? *inout_nfds : 0;
 	size_t got = 0;
 	bool whole;
@@ -199,8 +201,8 @@ ssize_t fd_recv(int sock, void *data, size_t len, int *fds, size_t *inout_nfds)
 }
 
 /*
- * Fill @addr for @path. A path longer than sun_path goes through a descriptor of its directory, which the caller keeps
- * open (*ret_dirfd, -1 if not needed) until bind or connect is done.
+ * Fill @addr for @path. A path longer than sun_path goes through a descriptor of its directory,
+ * which the caller keeps open (*ret_dirfd, -1 if not needed) until bind or connect is done.
  */
 static int unix_address(const char *path, struct sockaddr_un *addr, int *ret_dirfd)
 {
@@ -227,7 +229,8 @@ static int unix_address(const char *path, struct sockaddr_un *addr, int *ret_dir
 	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (str_format(addr->sun_path, sizeof(addr->sun_path), "/proc/self/fd/%d/%s", fd, base) < 0) {
+	if (str_format(addr->sun_path, sizeof(addr->sun_path), "/proc/self/fd/%d/%s", fd, base) <
+	    0) {
 		close(fd);
 		return -ENAMETOOLONG;
 	}
@@ -259,7 +262,8 @@ int unix_connect(const char *path, int type)
 	return rc < 0 ? rc : connect_to(&addr, type);
 }
 
-/* A socket file that nobody listens on any more is in the way of the next life; anything else is somebody's. */
+/* A socket file that nobody listens on any more is in the way of the next life; anything else is
+ * somebody's. */
 static int remove_stale(const char *path, const struct sockaddr_un *addr, int type)
 {
 	struct stat st;
@@ -296,10 +300,12 @@ int unix_listen(const char *path, int type, mode_t mode, int backlog)
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	/* The socket's own mode is what bind gives the file (less the umask), so it is at no moment wider than asked. */
+	/* The socket's own mode is what bind gives the file (less the umask), so it is at no moment
+	 * wider than asked. */
 	if (fchmod(fd, mode) < 0 || bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
-	if (chmod(path, mode) < 0 || ((type & SOCK_TYPE_MASK) != SOCK_DGRAM && listen(fd, backlog) < 0)) {
+	if (chmod(path, mode) < 0 ||
+	    ((type & SOCK_TYPE_MASK) != SOCK_DGRAM && listen(fd, backlog) < 0)) {
 		rc = -errno;
 		unlink(path);
 		return rc;

@@ -39,7 +39,8 @@ int fsx_mkdir_p(const char *path, mode_t mode)
 		if (mkdir(part, mode) < 0 && errno != EEXIST) {
 			int saved = errno;
 
-			/* mkdir on a read-only or foreign file system complains before it looks: what is there is there */
+			/* mkdir on a read-only or foreign file system complains before it looks:
+			 * what is there is there */
 			if (stat(part, &st) < 0 || !S_ISDIR(st.st_mode))
 				return -saved;
 		}
@@ -52,10 +53,12 @@ int fsx_mkdir_p(const char *path, mode_t mode)
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
-/* Reads to the end into a growing block; st_size is only a hint (proc files say 0, others may grow). */
+/* Reads to the end into a growing block; st_size is only a hint (proc files say 0, others may
+ * grow). */
 static int read_all(int fd, size_t hint, size_t max_bytes, char **ret_text, size_t *ret_len)
 {
-	size_t cap = MIN(MAX(hint, (size_t)4095), max_bytes) + 2; /* one byte to see that there is more, one for NUL */
+	/* one byte more to see that there is more, one for NUL */
+	size_t cap = MIN(MAX(hint, (size_t)4095), max_bytes) + 2;
 	cleanup_free char *text = malloc(cap);
 	size_t len = 0;
 
@@ -103,10 +106,12 @@ int fsx_read(int dirfd, const char *path, size_t max_bytes, char **ret_text, siz
 		return -EINVAL;
 	if (S_ISREG(st.st_mode) && st.st_size > 0 && (uint64_t)st.st_size > max_bytes)
 		return -EFBIG;
-	return read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 0, max_bytes, ret_text, ret_len);
+	return read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 0, max_bytes, ret_text,
+	                ret_len);
 }
 
-/* The directory that holds @path (an O_PATH-less descriptor, so that it can be fsynced) and the name inside it. */
+/* The directory that holds @path (an O_PATH-less descriptor, so that it can be fsynced) and the
+ * name inside it. */
 static int open_parent(int dirfd, const char *path, char **ret_name)
 {
 	cleanup_free char *dir = xstrdup(path);
@@ -137,14 +142,17 @@ static int open_parent(int dirfd, const char *path, char **ret_name)
 	return fd;
 }
 
-/* ".name.0123456789abcdef.tmp": found by eye beside the file, and cut if the name is near NAME_MAX already */
+/* ".name.0123456789abcdef.tmp": found by eye beside the file, and cut if the name is near NAME_MAX
+ * already */
 static int create_temp(int dir, const char *name, char temp[NAME_MAX + 1], mode_t mode)
 {
 	for (;;) {
 		int fd;
 
-		ensure(str_format(temp, NAME_MAX + 1, ".%.200s.%016llx.tmp", name, (unsigned long long)rand_u64()) == 0);
-		fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode & 07777);
+		ensure(str_format(temp, NAME_MAX + 1, ".%.200s.%016llx.tmp", name,
+		                  (unsigned long long)rand_u64()) == 0);
+		fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		            mode & 07777);
 		if (fd >= 0)
 			return fd;
 		if (errno != EEXIST)
@@ -152,8 +160,8 @@ static int create_temp(int dir, const char *name, char temp[NAME_MAX + 1], mode_
 	}
 }
 
-static int fill_and_rename(int dir, int fd, const char *temp, const char *name, const void *data, size_t len,
-			   mode_t mode, bool durable)
+static int fill_and_rename(int dir, int fd, const char *temp, const char *name, const void *data,
+                           size_t len, mode_t mode, bool durable)
 {
 	ssize_t n;
 
@@ -167,7 +175,8 @@ static int fill_and_rename(int dir, int fd, const char *temp, const char *name, 
 	return renameat(dir, temp, dir, name) < 0 ? -errno : 0;
 }
 
-static int put_file(int dirfd, const char *path, const void *data, size_t len, mode_t mode, bool durable)
+static int put_file(int dirfd, const char *path, const void *data, size_t len, mode_t mode,
+                    bool durable)
 {
 	cleanup_free char *name = NULL;
 	cleanup_close int dir = -1;
@@ -215,10 +224,11 @@ int fsx_fsync_dir(const char *path)
 /*
  * Removing a tree
  *
- * One directory is open at a time. Going down pushes the child's name and the identity of the directory we leave; coming
- * back opens ".." and insists on that identity, so that a tree somebody rearranges under us cannot lead us out of it.
- * Neither descriptors nor stack grow with the depth, and no path is ever put together (a tree may be deeper than PATH_MAX).
- * After coming back the directory is read from its start: what was seen before is gone by then.
+ * One directory is open at a time. Going down pushes the child's name and the identity of the
+ * directory we leave; coming back opens ".." and insists on that identity, so that a tree somebody
+ * rearranges under us cannot lead us out of it. Neither descriptors nor stack grow with the depth,
+ * and no path is ever put together (a tree may be deeper than PATH_MAX). After coming back the
+ * directory is read from its start: what was seen before is gone by then.
  */
 struct level {
 	dev_t dev;
@@ -227,6 +237,7 @@ struct level {
 };
 
 #define MAX_REFILLED 1000
+#define MAX_PASSES   1000
 
 struct walk {
 	int dir; /* the directory being emptied */
@@ -245,7 +256,8 @@ static void walk_release(struct walk *walk)
 }
 DEFINE_CLEANUP(struct walk, walk_release);
 
-/* A directory of ours that its owner locked. By descriptor: chmod by name would follow a symlink put there meanwhile. */
+/* A directory of ours that its owner locked. By descriptor: chmod by name would follow a symlink
+ * put there meanwhile. */
 static int unlock(int dir, const char *name)
 {
 	cleanup_close int fd = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -257,7 +269,7 @@ static int unlock(int dir, const char *name)
 	return chmod(self, 0700) < 0 ? -errno : 0;
 }
 
-/* RESOLVE_NO_XDEV also stops at bind mounts of the same file system, which st_dev would not show. */
+/* RESOLVE_NO_XDEV also stops at bind mounts of the same file system, which st_dev does not show. */
 static int open_beneath(int dir, const char *name)
 {
 	const struct open_how how = {
@@ -315,7 +327,8 @@ static int walk_up(struct walk *walk)
 	return walk_down(walk, name);
 }
 
-/* One name: 0 gone, 1 a directory that is not empty, else -errno. Trying costs less than asking what it is. */
+/* One name: 0 gone, 1 a directory that is not empty, else -errno. Trying costs less than asking
+ * what it is. */
 static int remove_name(int dir, const char *name, bool is_dir)
 {
 	if (!is_dir) {
@@ -335,7 +348,8 @@ static int remove_name(int dir, const char *name, bool is_dir)
 	return errno == ENOTEMPTY || errno == EEXIST ? 1 : -errno;
 }
 
-/* What the kernel writes; libc's struct dirent64 under its own name, with one byte of name to find the offset. */
+/* What the kernel writes; libc's struct dirent64 under its own name, with one byte of name to find
+ * the offset. */
 struct kernel_dirent {
 	uint64_t ino;
 	int64_t off;
@@ -344,42 +358,52 @@ struct kernel_dirent {
 	char name[1];
 };
 
-/* Empty walk->dir up to the first sub-directory that needs a visit: 1 went down, 0 empty, else -errno. */
-static int empty_here(struct walk *walk, char *block, size_t size)
+/* The names in one block: 1 went down into one of them, 0 they are gone, else -errno. */
+static int remove_block(struct walk *walk, const char *block, long len, bool *ret_any)
 {
-	bool removed = true;
+	for (long at = 0; at < len;) {
+		const struct kernel_dirent *entry = (const void *)(block + at);
+		int rc;
 
-	while (removed) {
-		removed = false;
-		if (lseek(walk->dir, 0, SEEK_SET) < 0)
-			return -errno;
-		for (;;) {
-			long n = syscall(SYS_getdents64, walk->dir, block, size);
-
-			if (n < 0 && errno != ENOENT) /* removed under us: as empty as it gets */
-				return -errno;
-			if (n <= 0)
-				break;
-			for (long at = 0; at < n;) {
-				const struct kernel_dirent *entry = (const void *)(block + at);
-				int rc;
-
-				at += entry->reclen;
-				if (streq(entry->name, ".") || streq(entry->name, ".."))
-					continue;
-				rc = remove_name(walk->dir, entry->name, entry->type == DT_DIR);
-				if (rc > 0) {
-					rc = walk_down(walk, entry->name);
-					if (rc == 0)
-						return 1;
-				}
-				if (rc < 0 && rc != -ENOENT)
-					return rc;
-				removed = true; /* some file systems skip names when others vanish: look again */
-			}
+		at += entry->reclen;
+		if (streq(entry->name, ".") || streq(entry->name, ".."))
+			continue;
+		*ret_any = true;
+		rc = remove_name(walk->dir, entry->name, entry->type == DT_DIR);
+		if (rc > 0) {
+			rc = walk_down(walk, entry->name);
+			if (rc == 0)
+				return 1;
 		}
+		if (rc < 0 && rc != -ENOENT) /* gone meanwhile is gone */
+			return rc;
 	}
 	return 0;
+}
+
+/* Empty walk->dir up to the first sub-directory that needs a visit: 1 went down, 0 empty, else
+ * -errno. Some file systems skip names while others vanish: empty is what shows none from its
+ * start. */
+static int empty_here(struct walk *walk, char *block, size_t size)
+{
+	for (int pass = 0; pass < MAX_PASSES; pass++) {
+		bool any = false;
+		long n;
+
+		if (lseek(walk->dir, 0, SEEK_SET) < 0)
+			return -errno;
+		while ((n = syscall(SYS_getdents64, walk->dir, block, size)) > 0) {
+			int rc = remove_block(walk, block, n, &any);
+
+			if (rc != 0)
+				return rc;
+		}
+		if (n < 0 && errno != ENOENT) /* removed under us: as empty as it gets */
+			return -errno;
+		if (!any)
+			return 0;
+	}
+	return -ENOTEMPTY; /* names that never go: a broken or hostile file system */
 }
 
 int fsx_remove_tree(int dirfd, const char *path)
@@ -471,12 +495,14 @@ bool fsx_is_dir(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-int file_read_all(const char *path, size_t max_bytes, char **ret_text, size_t *ret_len, struct err *err)
+int file_read_all(const char *path, size_t max_bytes, char **ret_text, size_t *ret_len,
+                  struct err *err)
 {
 	int rc = fsx_read(AT_FDCWD, path, max_bytes, ret_text, ret_len);
 
 	if (rc == -EFBIG)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: larger than %zu bytes", path, max_bytes);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: larger than %zu bytes", path,
+		               max_bytes);
 	if (rc == -EINVAL)
 		return err_set(err, CODE_FAILED_PRECONDITION, "%s: not a regular file", path);
 	return rc < 0 ? err_sys(err, -rc, "read %s", path) : 0;

@@ -1,8 +1,9 @@
 /* core/base/json.c
  *
- * yyjson reads fast and accepts what RFC 8259 allows. Foreign documents need more: bounds that hold before memory is spent
- * (a cheap scan counts depth and values ahead of the parser), no duplicate keys (the peers let the last one win, yyjson the
- * first: two readers of one document must not see two things) and no NUL in strings (C would see half of them).
+ * yyjson reads fast and accepts what RFC 8259 allows. Foreign documents need more: bounds that hold
+ * before memory is spent (a cheap scan counts depth and values ahead of the parser), no duplicate
+ * keys (the peers let the last one win, yyjson the first: two readers of one document must not see
+ * two things) and no NUL in strings (C would see half of them).
  */
 #include "core/base/json.h"
 
@@ -14,10 +15,11 @@
 #include "core/base/mem.h"
 
 #define MAX_VALUES ((size_t)1024 * 1024) /* 16 bytes each */
-#define FEW_KEYS   16			 /* compared pair by pair, without memory */
-#define REPLACED   "\xef\xbf\xbd"	 /* U+FFFD */
+#define FEW_KEYS   16                    /* compared pair by pair, without memory */
+#define REPLACED   "\xef\xbf\xbd"        /* U+FFFD */
 
-/* Depth and an upper bound of the number of values, from brackets and commas outside strings. Says nothing about syntax. */
+/* Depth and an upper bound of the number of values, from brackets and commas outside strings. Says
+ * nothing about syntax. */
 static int check_bounds(const char *text, size_t len, const char *what, struct err *err)
 {
 	size_t depth = 0, values = 1;
@@ -40,8 +42,9 @@ static int check_bounds(const char *text, size_t len, const char *what, struct e
 		case '[':
 		case '{':
 			if (++depth > JSON_MAX_DEPTH)
-				return err_set(err, CODE_INVALID_ARGUMENT, "%s: byte %zu: nested deeper than %d", what, i,
-					       JSON_MAX_DEPTH);
+				return err_set(err, CODE_INVALID_ARGUMENT,
+				               "%s: byte %zu: nested deeper than %d", what, i,
+				               JSON_MAX_DEPTH);
 			values++;
 			break;
 		case ']':
@@ -56,8 +59,8 @@ static int check_bounds(const char *text, size_t len, const char *what, struct e
 			break;
 		}
 		if (values > MAX_VALUES)
-			return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: byte %zu: more than %zu values", what, i,
-				       MAX_VALUES);
+			return err_set(err, CODE_RESOURCE_EXHAUSTED,
+			               "%s: byte %zu: more than %zu values", what, i, MAX_VALUES);
 	}
 	return 0;
 }
@@ -84,7 +87,8 @@ static yyjson_val *find_duplicate_sorted(yyjson_val *obj, size_t count)
 	qsort(keys, count, sizeof(*keys), by_text);
 	for (size_t i = 1; i < count; i++)
 		if (by_text(&keys[i - 1], &keys[i]) == 0)
-			return MAX(keys[i - 1], keys[i]); /* values lie in document order: the later one */
+			return MAX(keys[i - 1],
+			           keys[i]); /* values lie in document order: the later one */
 	return NULL;
 }
 
@@ -106,8 +110,8 @@ static yyjson_val *find_duplicate(yyjson_val *obj)
 	return NULL;
 }
 
-/* The values of a parsed document lie in one array, in document order. Strings point into a copy of the text, at their
- * place in it. */
+/* The values of a parsed document lie in one array, in document order. Strings point into a copy of
+ * the text, at their place in it. */
 static int check_values(yyjson_doc *doc, const char *what, struct err *err)
 {
 	size_t count = yyjson_doc_get_val_count(doc);
@@ -117,19 +121,22 @@ static int check_values(yyjson_doc *doc, const char *what, struct err *err)
 		yyjson_val *twice;
 
 		if (yyjson_is_str(val) && memchr(val->uni.str, '\0', unsafe_yyjson_get_len(val)))
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: byte %zu: a string with a NUL character", what,
-				       (size_t)(val->uni.str - doc->str_pool));
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "%s: byte %zu: a string with a NUL character", what,
+			               (size_t)(val->uni.str - doc->str_pool));
 		if (!yyjson_is_obj(val))
 			continue;
 		twice = find_duplicate(val);
 		if (twice)
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: byte %zu: duplicate key \"%.64s\"", what,
-				       (size_t)(twice->uni.str - doc->str_pool), twice->uni.str);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "%s: byte %zu: duplicate key \"%.64s\"", what,
+			               (size_t)(twice->uni.str - doc->str_pool), twice->uni.str);
 	}
 	return 0;
 }
 
-yyjson_doc *json_parse(const char *text, size_t len, size_t max_bytes, const char *what, struct err *err)
+yyjson_doc *json_parse(const char *text, size_t len, size_t max_bytes, const char *what,
+                       struct err *err)
 {
 	cleanup(yyjson_doc_free) yyjson_doc *doc = NULL;
 	yyjson_read_err why;
@@ -201,7 +208,8 @@ yyjson_val *json_arr(yyjson_val *obj, const char *key)
 	return yyjson_is_arr(val) ? val : NULL;
 }
 
-int json_str_req(yyjson_val *obj, const char *key, const char *what, const char **ret, struct err *err)
+int json_str_req(yyjson_val *obj, const char *key, const char *what, const char **ret,
+                 struct err *err)
 {
 	yyjson_val *val;
 
@@ -211,8 +219,8 @@ int json_str_req(yyjson_val *obj, const char *key, const char *what, const char 
 	if (!val)
 		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%s\" is missing", what, key);
 	if (!yyjson_is_str(val))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%s\" is %s, not a string", what, key,
-			       yyjson_get_type_desc(val));
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%s\" is %s, not a string", what,
+		               key, yyjson_get_type_desc(val));
 	*ret = yyjson_get_str(val);
 	return 0;
 }
@@ -244,7 +252,8 @@ static bool repair_value(yyjson_mut_doc *doc, yyjson_mut_val *val)
 		const char *copy;
 		size_t len;
 
-		text = repaired((struct str){ yyjson_mut_get_str(val), yyjson_mut_get_len(val) }, &len);
+		text = repaired((struct str){ yyjson_mut_get_str(val), yyjson_mut_get_len(val) },
+		                &len);
 		copy = text ? unsafe_yyjson_mut_strncpy(doc, text, len) : NULL;
 		return copy && yyjson_mut_set_strn(val, copy, len);
 	}
@@ -269,7 +278,8 @@ static bool repair_tree(yyjson_mut_doc *doc, yyjson_mut_val *val)
 		yyjson_mut_val *key;
 
 		while ((key = yyjson_mut_obj_iter_next(&iter)))
-			if (!repair_value(doc, key) || !repair_tree(doc, yyjson_mut_obj_iter_get_val(key)))
+			if (!repair_value(doc, key) ||
+			    !repair_tree(doc, yyjson_mut_obj_iter_get_val(key)))
 				return false;
 		return true;
 	}
@@ -278,7 +288,8 @@ static bool repair_tree(yyjson_mut_doc *doc, yyjson_mut_val *val)
 
 char *json_write(const yyjson_mut_doc *doc, bool pretty, size_t *ret_len)
 {
-	const yyjson_write_flag flags = pretty ? YYJSON_WRITE_PRETTY_TWO_SPACES : YYJSON_WRITE_NOFLAG;
+	const yyjson_write_flag flags =
+		pretty ? YYJSON_WRITE_PRETTY_TWO_SPACES : YYJSON_WRITE_NOFLAG;
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *copy = NULL;
 	yyjson_write_err why;
 	char *text;
@@ -287,7 +298,8 @@ char *json_write(const yyjson_mut_doc *doc, bool pretty, size_t *ret_len)
 	if (text || why.code == YYJSON_WRITE_ERROR_MEMORY_ALLOCATION)
 		return text;
 
-	/* Rare: text that somebody else wrote. Documents we build are shallow, so the walk may recurse. */
+	/* Rare: text that somebody else wrote. Documents we build are shallow, so the walk may
+	 * recurse. */
 	copy = yyjson_mut_doc_mut_copy((yyjson_mut_doc *)(uintptr_t)doc, NULL);
 	if (!copy || !repair_tree(copy, yyjson_mut_doc_get_root(copy)))
 		return NULL;

@@ -1,6 +1,7 @@
 /* core/base/list.h
  *
- * Intrusive circular doubly linked list (musl has no sys/queue.h). A struct list is a head or a link.
+ * Intrusive circular doubly linked list (musl has no sys/queue.h). A struct list is a head or a
+ * link.
  */
 #ifndef CORACLE_CORE_BASE_LIST_H
 #define CORACLE_CORE_BASE_LIST_H
@@ -13,7 +14,10 @@ struct list {
 	struct list *prev, *next;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
+#define LIST_INIT(name)                                                                            \
+	{                                                                                          \
+		&(name), &(name)                                                                   \
+	}
 
 static inline void list_init(struct list *l)
 {
@@ -80,9 +84,10 @@ static inline void list_splice_back(struct list *to, struct list *from)
 }
 
 #define list_entry(l, type, member) container_of(l, type, member)
-#define list_for_each(l, head)	    for (struct list *l = (head)->next; l != (head); l = l->next)
+#define list_for_each(l, head)      for (struct list *l = (head)->next; l != (head); l = l->next)
 /* The current link may be removed in the body; nothing else may. */
-#define list_for_each_safe(l, head) \
-	for (struct list *l = (head)->next, *l##_next = l->next; l != (head); l = l##_next, l##_next = l->next)
+#define list_for_each_safe(l, head)                                                                \
+	for (struct list *l = (head)->next, *l##_next = l->next; l != (head);                      \
+	     l = l##_next, l##_next = l->next)
 
 #endif

@@ -1,14 +1,16 @@
 /* core/base/log.c
  *
- * A line is composed once: "Operation: what happened sandbox=... container=...". Where it goes was decided by log_init:
+ * A line is composed once: "Operation: what happened sandbox=... container=...". Where it goes was
+ * decided by log_init:
  *
  *   journal   native protocol: the same text as MESSAGE plus one field per member of the context
  *   prefix    "<4>text" on stderr, which journald or a similar reader turns into a priority
  *   text      "2026-11-25T02:23:13.123Z warn  text" on stderr
  *
- * Nothing here may block a caller for long or fail in a way a caller has to handle. The journal socket is opened per line:
- * children close every descriptor but their own, and a number kept here could be somebody else's file by then. When
- * journald does not read, lines are dropped and counted; the next one that gets through says how many.
+ * Nothing here may block a caller for long or fail in a way a caller has to handle. The journal
+ * socket is opened per line: children close every descriptor but their own, and a number kept here
+ * could be somebody else's file by then. When journald does not read, lines are dropped and
+ * counted; the next one that gets through says how many.
  */
 #include "core/base/log.h"
 
@@ -32,9 +34,9 @@
 #include "core/base/fd.h"
 #include "core/base/str.h"
 
-#define JOURNAL_SOCKET	"/run/systemd/journal/socket"
-#define MAX_LINE	(1024 * 1024)
-#define SHORT_ID	12 /* as the tools of this trade show ids */
+#define JOURNAL_SOCKET  "/run/systemd/journal/socket"
+#define MAX_LINE        (1024 * 1024)
+#define SHORT_ID        12 /* as the tools of this trade show ids */
 #define JOURNAL_WAIT_MS 5
 
 enum sink { SINK_TEXT, SINK_PREFIX, SINK_JOURNAL };
@@ -77,8 +79,8 @@ static bool stderr_is_stream(const char *stream)
 	uint64_t dev_number, ino_number;
 	struct stat st;
 
-	if (!str_cut(str_of(stream), ':', &dev, &ino) || str_u64(dev, UINT64_MAX, &dev_number) < 0 ||
-	    str_u64(ino, UINT64_MAX, &ino_number) < 0)
+	if (!str_cut(str_of(stream), ':', &dev, &ino) ||
+	    str_u64(dev, UINT64_MAX, &dev_number) < 0 || str_u64(ino, UINT64_MAX, &ino_number) < 0)
 		return false;
 	return fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev_number && st.st_ino == ino_number;
 }
@@ -113,15 +115,16 @@ bool log_enabled(enum log_level level)
 }
 
 /*
- * Text that came from anywhere, made harmless for terminals and for readers of lines: C0, DEL and C1 controls and bytes that
- * are not UTF-8 become \n, \t or \xNN.
+ * Text that came from anywhere, made harmless for terminals and for readers of lines: C0, DEL and
+ * C1 controls and bytes that are not UTF-8 become \n, \t or \xNN.
  */
 static int add_escaped(struct buf *out, struct str text)
 {
 	while (text.len) {
 		size_t n = str_utf8_seq(text);
 		unsigned char c = (unsigned char)text.p[0];
-		bool control = n == 0 || c < ' ' || c == 0x7f || (c == 0xc2 && (unsigned char)text.p[1] < 0xa0);
+		bool control = n == 0 || c < ' ' || c == 0x7f ||
+		               (c == 0xc2 && (unsigned char)text.p[1] < 0xa0);
 		int rc = 0;
 
 		if (!control)
@@ -158,9 +161,11 @@ static void add_body(struct buf *out, const struct log_ctx *ctx, struct str mess
 		return;
 	if (ctx->op && (add_escaped(out, str_of(ctx->op)) < 0 || buf_add_str(out, ": ") < 0))
 		return;
-	if (add_escaped(out, message) < 0 || add_member(out, "sandbox", ctx->sandbox, SHORT_ID) < 0 ||
+	if (add_escaped(out, message) < 0 ||
+	    add_member(out, "sandbox", ctx->sandbox, SHORT_ID) < 0 ||
 	    add_member(out, "container", ctx->container, SHORT_ID) < 0 ||
-	    add_member(out, "image", ctx->image, SIZE_MAX) < 0 || add_member(out, "plugin", ctx->plugin, SIZE_MAX) < 0)
+	    add_member(out, "image", ctx->image, SIZE_MAX) < 0 ||
+	    add_member(out, "plugin", ctx->plugin, SIZE_MAX) < 0)
 		return;
 	if (ctx->seq && buf_printf(out, " seq=%llu", (unsigned long long)ctx->seq) < 0)
 		return;
@@ -177,17 +182,19 @@ static void write_text(enum log_level level, const struct log_ctx *ctx, struct s
 		char now[CLOCK_TEXT_SIZE];
 
 		clock_format_utc(clock_real_ns(), now);
-		rc = buf_printf(&line, "%.23sZ %-5s ", now, level_name(level)); /* to the millisecond */
+		rc = buf_printf(&line, "%.23sZ %-5s ", now,
+		                level_name(level)); /* to the millisecond */
 	} else {
 		rc = buf_printf(&line, "<%d>", level);
 	}
 	if (rc < 0)
 		return; /* no memory for a line: nothing to tell it with */
-	line.max--; /* keeps room for the newline */
+	line.max--;     /* keeps room for the newline */
 	add_body(&line, ctx, message);
 	line.max++;
 	if (buf_add_str(&line, "\n") == 0)
-		ignore(write_full(STDERR_FILENO, line.data, line.len) < 0); /* stderr is the last resort */
+		ignore(write_full(STDERR_FILENO, line.data, line.len) <
+		       0); /* stderr is the last resort */
 }
 
 static int add_field(struct buf *out, const char *key, const char *value)
@@ -195,17 +202,21 @@ static int add_field(struct buf *out, const char *key, const char *value)
 	if (!value)
 		return 0;
 	/* no newline inside, so the simple form of the protocol does */
-	return buf_printf(out, "%s=", key) < 0 || add_escaped(out, str_of(value)) < 0 || buf_add_str(out, "\n") < 0 ?
-		       -1 :
-		       0;
+	return buf_printf(out, "%s=", key) < 0 || add_escaped(out, str_of(value)) < 0 ||
+	                       buf_add_str(out, "\n") < 0
+	               ? -1
+	               : 0;
 }
 
 static int add_fields(struct buf *out, enum log_level level, const struct log_ctx *ctx)
 {
 	if (buf_printf(out, "PRIORITY=%d\nSYSLOG_IDENTIFIER=%s\n", level, program) < 0 ||
-	    add_field(out, "CORACLE_OP", ctx->op) < 0 || add_field(out, "CORACLE_SANDBOX", ctx->sandbox) < 0 ||
-	    add_field(out, "CORACLE_CONTAINER", ctx->container) < 0 || add_field(out, "CORACLE_IMAGE", ctx->image) < 0 ||
-	    add_field(out, "CORACLE_PLUGIN", ctx->plugin) < 0 || add_field(out, "CORACLE_CODE", ctx->code) < 0)
+	    add_field(out, "CORACLE_OP", ctx->op) < 0 ||
+	    add_field(out, "CORACLE_SANDBOX", ctx->sandbox) < 0 ||
+	    add_field(out, "CORACLE_CONTAINER", ctx->container) < 0 ||
+	    add_field(out, "CORACLE_IMAGE", ctx->image) < 0 ||
+	    add_field(out, "CORACLE_PLUGIN", ctx->plugin) < 0 ||
+	    add_field(out, "CORACLE_CODE", ctx->code) < 0)
 		return -1;
 	if (ctx->seq && buf_printf(out, "CORACLE_SEQ=%llu\n", (unsigned long long)ctx->seq) < 0)
 		return -1;
@@ -264,7 +275,8 @@ static bool write_journal(enum log_level level, const struct log_ctx *ctx, struc
 	if (buf_add_str(&entry, "\n") < 0)
 		return false;
 
-	rc = send_entry(&entry, dropped == 0); /* who did not read a moment ago is not waited for again */
+	rc = send_entry(&entry,
+	                dropped == 0); /* who did not read a moment ago is not waited for again */
 	if (rc == -EAGAIN) {
 		atomic_fetch_add(&lines_dropped, dropped + 1);
 		return true;
@@ -305,7 +317,8 @@ bool log_limit_pass(struct log_limit *limit)
 {
 	int64_t now = clock_mono_ns();
 
-	if (!limit->window_ns || now - limit->window_ns >= (int64_t)limit->interval_ms * NS_PER_MS) {
+	if (!limit->window_ns ||
+	    now - limit->window_ns >= (int64_t)limit->interval_ms * NS_PER_MS) {
 		uint32_t dropped = limit->dropped;
 
 		limit->window_ns = now;

@@ -1,10 +1,12 @@
 /* core/base/map.c
  *
- * Two arrays: entries in insertion order (what iteration walks) and an index of 1-based entry numbers (what lookup
- * probes, linearly). A removed entry keeps its place with key NULL; the index goes on pointing at it, which makes it
- * the tombstone that lookups step over. Both are rebuilt when the entries are full.
+ * Two arrays: entries in insertion order (what iteration walks) and an index of 1-based entry
+ * numbers (what lookup probes, linearly). A removed entry keeps its place with key NULL; the index
+ * goes on pointing at it, which makes it the tombstone that lookups step over. Both are rebuilt
+ * when the entries are full.
  *
- * Invariants: index_size is 0 or a power of two >= 2 * cap, so a probe always meets an empty slot; count <= used <= cap.
+ * Invariants: index_size is 0 or a power of two >= 2 * cap, so a probe always meets an empty slot;
+ * count <= used <= cap.
  */
 #include "core/base/map.h"
 
@@ -17,7 +19,7 @@
 #include "core/base/rand.h"
 
 #define FIRST_CAP 8
-#define MAX_CAP	  (UINT32_MAX / 4)
+#define MAX_CAP   (UINT32_MAX / 4)
 
 static uint64_t rotl(uint64_t x, int by)
 {
@@ -38,8 +40,8 @@ static void sip_round(uint64_t v[4])
 	v[2] = rotl(v[2], 32);
 }
 
-/* SipHash-1-3 (Aumasson, Bernstein): one round per word, three at the end. Keys come from peers; an unkeyed hash would let
- * them choose collisions. */
+/* SipHash-1-3 (Aumasson, Bernstein): one round per word, three at the end. Keys come from peers; an
+ * unkeyed hash would let them choose collisions. */
 static uint64_t siphash13(const uint64_t seed[2], const char *key, size_t len)
 {
 	const uint8_t *p = (const uint8_t *)key;
@@ -143,7 +145,8 @@ static void add(struct map *map, const char *key, void *value, uint64_t hash)
 {
 	if (map->used == map->cap)
 		rebuild(map);
-	map->entries[map->used] = (struct map_entry){ .key = xstrdup(key), .value = value, .hash = hash };
+	map->entries[map->used] =
+		(struct map_entry){ .key = xstrdup(key), .value = value, .hash = hash };
 	index_entry(map, map->used);
 	map->used++;
 	map->count++;

@@ -17,19 +17,23 @@ static void *alive(void *p)
 	return p;
 }
 
+/* Never 0: what libc answers then may be NULL, which must stay the sign of failure. */
+static size_t product(size_t count, size_t size)
+{
+	size_t bytes;
+
+	ensure(!__builtin_mul_overflow(count, size, &bytes));
+	return bytes ? bytes : 1;
+}
+
 void *xcalloc(size_t count, size_t size)
 {
-	/* calloc(0) may answer NULL, which must stay the sign of failure */
-	return alive(count && size ? calloc(count, size) : calloc(1, 1));
+	return alive(calloc(1, product(count, size)));
 }
 
 void *xrealloc(void *p, size_t count, size_t size)
 {
-	size_t bytes;
-
-	if (__builtin_mul_overflow(count, size, &bytes))
-		bytes = SIZE_MAX; /* realloc refuses it */
-	return alive(realloc(p, bytes ? bytes : 1));
+	return alive(realloc(p, product(count, size)));
 }
 
 char *xstrdup(const char *s)

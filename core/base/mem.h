@@ -1,7 +1,7 @@
 /* core/base/mem.h
  *
- * Small fixed sizes use the x variants, which abort when memory is out. A size that came from outside has a checked
- * maximum and a try_ call that can answer NULL.
+ * Small fixed sizes use the x variants, which abort when memory is out. A size that came from
+ * outside has a checked maximum and a try_ call that can answer NULL.
  */
 #ifndef CORACLE_CORE_BASE_MEM_H
 #define CORACLE_CORE_BASE_MEM_H
@@ -11,9 +11,10 @@
 #include "core/base/attr.h"
 
 NODISCARD void *xcalloc(size_t count, size_t size);
-NODISCARD void *xrealloc(void *p, size_t count, size_t size); /* overflow checked; new bytes are not zeroed */
-NODISCARD char *xstrdup(const char *s);			       /* NULL gives NULL */
-NODISCARD char *xstrndup(const char *s, size_t len);	       /* always terminated */
+/* Overflow checked; new bytes are not zeroed. */
+NODISCARD void *xrealloc(void *p, size_t count, size_t size);
+NODISCARD char *xstrdup(const char *s);              /* NULL gives NULL */
+NODISCARD char *xstrndup(const char *s, size_t len); /* always terminated */
 NODISCARD char *xasprintf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 NODISCARD void *xmemdup(const void *p, size_t len);
 NODISCARD void *try_calloc(size_t count, size_t size, size_t max_bytes);

@@ -1,14 +1,16 @@
 /* core/base/pb.c
  *
- * Arena: chunks, filled from the front, freed together. Each block carries its exact size (a decoded string is size - 1
- * bytes long: that is how an embedded NUL shows) and its capacity (nanopb grows arrays one element per call; doubling makes
- * that linear). What a grown array leaves behind is charged to the budget like everything else.
+ * Arena: chunks, filled from the front, freed together. Each block carries its exact size (a
+ * decoded string is size - 1 bytes long: that is how an embedded NUL shows) and its capacity
+ * (nanopb grows arrays one element per call; doubling makes that linear). What a grown array leaves
+ * behind is charged to the budget like everything else.
  *
- * Decoding: nanopb allocates through cor_pb_realloc(), which has no argument to carry an arena. pb_decode_msg() therefore
- * leaves it in a thread-local variable for the duration of the call.
+ * Decoding: nanopb allocates through cor_pb_realloc(), which has no argument to carry an arena.
+ * pb_decode_msg() therefore leaves it in a thread-local variable for the duration of the call.
  *
- * Encoding: from the last byte to the first. A length is known when it is to be written, because its content stands there
- * already; nothing is sized beforehand. Fields come out in descending order of their numbers, which every parser accepts.
+ * Encoding: from the last byte to the first. A length is known when it is to be written, because
+ * its content stands there already; nothing is sized beforehand. Fields come out in descending
+ * order of their numbers, which every parser accepts.
  */
 #include "core/base/pb.h"
 
@@ -25,12 +27,12 @@
 #include "core/base/mem.h"
 #include "core/base/pb_arena.h"
 
-#define FIRST_CHUNK	((size_t)4096)
-#define LARGEST_CHUNK	((size_t)128 * 1024)
-#define BUDGET_BASE	((size_t)1024 * 1024)
+#define FIRST_CHUNK     ((size_t)4096)
+#define LARGEST_CHUNK   ((size_t)128 * 1024)
+#define BUDGET_BASE     ((size_t)1024 * 1024)
 #define BUDGET_PER_BYTE 16
-#define BUDGET_MAX	((size_t)64 * 1024 * 1024)
-#define REPLACED	"\xef\xbf\xbd" /* U+FFFD */
+#define BUDGET_MAX      ((size_t)64 * 1024 * 1024)
+#define REPLACED        "\xef\xbf\xbd" /* U+FFFD */
 
 struct chunk {
 	struct chunk *next;
@@ -47,7 +49,7 @@ struct pb_arena {
 	struct chunk *chunks; /* the first one is being filled */
 	size_t next_chunk;
 	size_t budget, used; /* used: blocks and their headers */
-	bool refused;	     /* an allocation failed since the last reset */
+	bool refused;        /* an allocation failed since the last reset */
 };
 
 /* Which arena the decoder of this thread fills. */
@@ -106,7 +108,8 @@ static struct chunk *chunk_new(size_t size)
 	return chunk;
 }
 
-/* A chunk with @bytes free. Large blocks get one of their own behind the first, whose rest stays in use. */
+/* A chunk with @bytes free. Large blocks get one of their own behind the first, whose rest stays in
+ * use. */
 static struct chunk *chunk_for(struct pb_arena *arena, size_t bytes)
 {
 	struct chunk *first = arena->chunks;
@@ -259,7 +262,8 @@ size_t pb_budget_for(size_t wire_bytes)
 	return BUDGET_BASE + BUDGET_PER_BYTE * wire_bytes;
 }
 
-/* Length of the sequence that may stay, 0 if one byte is to be replaced: bad UTF-8, or a NUL that would end the string. */
+/* Length of the sequence that may stay, 0 if one byte is to be replaced: bad UTF-8, or a NUL that
+ * would end the string. */
 static size_t keep(struct str text)
 {
 	return text.p[0] ? str_utf8_seq(text) : 0;
@@ -295,8 +299,8 @@ char *pb_utf8(struct pb_arena *arena, struct str text)
 }
 
 /*
- * Where a bad value is, as field numbers from the outside in: "2.7.1". Filled from the innermost out, while the recursion
- * that found it returns.
+ * Where a bad value is, as field numbers from the outside in: "2.7.1". Filled from the innermost
+ * out, while the recursion that found it returns.
  */
 struct where {
 	char path[64];
@@ -314,7 +318,8 @@ static void where_enter(struct where *where, unsigned tag)
 	char number[16];
 	size_t len;
 
-	ensure(str_format(number, sizeof(number), "%u%s", tag, where->path[where->at] ? "." : "") == 0);
+	ensure(str_format(number, sizeof(number), "%u%s", tag, where->path[where->at] ? "." : "") ==
+	       0);
 	len = strlen(number);
 	if (len > where->at)
 		return; /* deeper than any schema of ours */
@@ -336,27 +341,30 @@ static bool is_present(const pb_field_iter_t *field)
 
 static size_t element_count(const pb_field_iter_t *field)
 {
-	size_t count = PB_HTYPE(field->type) == PB_HTYPE_REPEATED ? *(const pb_size_t *)field->pSize : 1;
+	size_t count =
+		PB_HTYPE(field->type) == PB_HTYPE_REPEATED ? *(const pb_size_t *)field->pSize : 1;
 
 	ensure(PB_ATYPE(field->type) == PB_ATYPE_POINTER || count <= field->array_size);
 	return count;
 }
 
-/* Elements of arrays on the heap are pointers if they are strings or bytes, else the things themselves. */
+/* Elements of arrays on the heap are pointers if they are strings or bytes, else the things
+ * themselves. */
 static const void *element(const pb_field_iter_t *field, size_t i)
 {
 	const char *p = (const char *)field->pData + i * field->data_size;
 	unsigned kind = PB_LTYPE(field->type);
 
-	if (PB_HTYPE(field->type) == PB_HTYPE_REPEATED && PB_ATYPE(field->type) == PB_ATYPE_POINTER &&
+	if (PB_HTYPE(field->type) == PB_HTYPE_REPEATED &&
+	    PB_ATYPE(field->type) == PB_ATYPE_POINTER &&
 	    (kind == PB_LTYPE_STRING || kind == PB_LTYPE_BYTES))
 		return *(const void *const *)(const void *)p;
 	return p;
 }
 
 /*
- * Does @text end where its wire form did? On the heap the block knows. In a fixed array what follows the first NUL must
- * still be as zero as the message was before decoding.
+ * Does @text end where its wire form did? On the heap the block knows. In a fixed array what
+ * follows the first NUL must still be as zero as the message was before decoding.
  */
 static bool is_whole(const pb_field_iter_t *field, const char *text)
 {
@@ -388,8 +396,9 @@ static bool check_strings(const pb_msgdesc_t *desc, const void *msg, struct wher
 		for (size_t i = 0; i < count; i++) {
 			const void *p = element(&field, i);
 
-			if (!p || (kind == PB_LTYPE_STRING ? is_whole(&field, p) :
-							     check_strings(field.submsg_desc, p, where)))
+			if (!p ||
+			    (kind == PB_LTYPE_STRING ? is_whole(&field, p)
+			                             : check_strings(field.submsg_desc, p, where)))
 				continue;
 			where_enter(where, field.tag);
 			return false;
@@ -398,8 +407,8 @@ static bool check_strings(const pb_msgdesc_t *desc, const void *msg, struct wher
 	return true;
 }
 
-int pb_decode_msg(struct pb_arena *arena, const pb_msgdesc_t *desc, void *msg, const void *data, size_t len,
-		  const char *what, struct err *err)
+int pb_decode_msg(struct pb_arena *arena, const pb_msgdesc_t *desc, void *msg, const void *data,
+                  size_t len, const char *what, struct err *err)
 {
 	pb_istream_t in = pb_istream_from_buffer(data, len);
 	struct pb_arena *outer = current;
@@ -412,21 +421,23 @@ int pb_decode_msg(struct pb_arena *arena, const pb_msgdesc_t *desc, void *msg, c
 	current = outer;
 
 	if (!ok && arena->refused)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: takes more than %zu bytes of memory", what,
-			       arena->budget);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "%s: takes more than %zu bytes of memory", what, arena->budget);
 	if (!ok)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: malformed: %s", what, PB_GET_ERROR(&in));
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: malformed: %s", what,
+		               PB_GET_ERROR(&in));
 
 	where_init(&where);
 	if (!check_strings(desc, msg, &where))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: field %s: a string with a NUL character", what,
-			       where.path + where.at);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "%s: field %s: a string with a NUL character", what,
+		               where.path + where.at);
 	return 0;
 }
 
 /*
- * The backward encoder. It works in the free room behind out->len: start[pos..size) is written, and when pos reaches 0 the
- * room is enlarged and the written part moved to its new end.
+ * The backward encoder. It works in the free room behind out->len: start[pos..size) is written, and
+ * when pos reaches 0 the room is enlarged and the written part moved to its new end.
  */
 struct rev {
 	struct buf *out;
@@ -499,7 +510,8 @@ static bool rev_delimit(struct rev *rev, const pb_field_iter_t *field, size_t ma
 	return rev_varint(rev, rev_written(rev) - mark) && rev_tag(rev, field, PB_WT_STRING);
 }
 
-static bool rev_delimited(struct rev *rev, const pb_field_iter_t *field, const void *data, size_t len)
+static bool rev_delimited(struct rev *rev, const pb_field_iter_t *field, const void *data,
+                          size_t len)
 {
 	size_t mark = rev_written(rev);
 
@@ -536,7 +548,8 @@ static int64_t read_signed(const void *p, size_t size)
 	}
 }
 
-/* A number without its tag. Fixed ones are little-endian on the wire, as is every machine we run on. */
+/* A number without its tag. Fixed ones are little-endian on the wire, as is every machine we run
+ * on. */
 static bool rev_number(struct rev *rev, const pb_field_iter_t *field, const void *p)
 {
 	int64_t value;
@@ -550,12 +563,14 @@ static bool rev_number(struct rev *rev, const pb_field_iter_t *field, const void
 		return rev_varint(rev, read_unsigned(p, field->data_size));
 	case PB_LTYPE_SVARINT:
 		value = read_signed(p, field->data_size);
-		return rev_varint(rev, (uint64_t)value << 1 ^ (value < 0 ? UINT64_MAX : 0)); /* zigzag */
+		return rev_varint(rev,
+		                  (uint64_t)value << 1 ^ (value < 0 ? UINT64_MAX : 0)); /* zigzag */
 	default:
 		return rev_bytes(rev, p, field->data_size);
 	}
 }
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "rev_number writes fixed numbers as they lie in memory");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "rev_number writes fixed numbers as they lie in memory");
 
 static pb_wire_type_t number_wire(const pb_field_iter_t *field)
 {
@@ -573,7 +588,8 @@ static bool rev_message(struct rev *rev, const pb_msgdesc_t *desc, const void *m
 
 static bool rev_string(struct rev *rev, const pb_field_iter_t *field, const char *text)
 {
-	size_t len = PB_ATYPE(field->type) == PB_ATYPE_POINTER ? strlen(text) : strnlen(text, field->data_size);
+	size_t len = PB_ATYPE(field->type) == PB_ATYPE_POINTER ? strlen(text)
+	                                                       : strnlen(text, field->data_size);
 
 	if (!str_utf8_valid((struct str){ text, len })) {
 		where_enter(&rev->where, field->tag);
@@ -609,7 +625,8 @@ static bool rev_value(struct rev *rev, const pb_field_iter_t *field, const void 
 	case PB_LTYPE_SUBMESSAGE:
 		return rev_submessage(rev, field, p);
 	default:
-		ensure(PB_LTYPE(field->type) <= PB_LTYPE_LAST_PACKABLE); /* no callbacks, no extensions in our schemas */
+		ensure(PB_LTYPE(field->type) <=
+		       PB_LTYPE_LAST_PACKABLE); /* no callbacks, no extensions in our schemas */
 		return rev_number(rev, field, p) && rev_tag(rev, field, number_wire(field));
 	}
 }
@@ -640,7 +657,8 @@ static bool is_zero(const char *p, size_t len)
 /* proto3 without presence: the default value is not sent. */
 static bool is_default(const pb_field_iter_t *field)
 {
-	if (PB_ATYPE(field->type) != PB_ATYPE_STATIC || PB_HTYPE(field->type) != PB_HTYPE_OPTIONAL || field->pSize)
+	if (PB_ATYPE(field->type) != PB_ATYPE_STATIC ||
+	    PB_HTYPE(field->type) != PB_HTYPE_OPTIONAL || field->pSize)
 		return false;
 	switch (PB_LTYPE(field->type)) {
 	case PB_LTYPE_STRING:
@@ -669,7 +687,8 @@ static bool rev_field(struct rev *rev, const pb_field_iter_t *field)
 	if (!rev_value(rev, field, field->pData))
 		return false;
 
-	/* An inline sub-message without a has_ flag is absent when nothing is in it: a length of 0 and the tag go again. */
+	/* An inline sub-message without a has_ flag is absent when nothing is in it: a length of 0
+	 * and the tag go again. */
 	if (PB_LTYPE_IS_SUBMSG(field->type) && PB_ATYPE(field->type) == PB_ATYPE_STATIC &&
 	    PB_HTYPE(field->type) == PB_HTYPE_OPTIONAL && !field->pSize) {
 		empty = 1;
@@ -716,5 +735,6 @@ int pb_encode_msg(struct buf *out, const pb_msgdesc_t *desc, const void *msg, st
 		return 0;
 	if (rev.full)
 		return buf_err_full(out, "encoded message", err);
-	return err_set(err, CODE_INTERNAL, "encoded message: field %s: not valid UTF-8", rev.where.path + rev.where.at);
+	return err_set(err, CODE_INTERNAL, "encoded message: field %s: not valid UTF-8",
+	               rev.where.path + rev.where.at);
 }

@@ -21,8 +21,9 @@
 #define STATX_ATTR_MOUNT_ROOT 0x2000
 #endif
 
-#define MAX_MOUNTINFO ((size_t)64 * 1024 * 1024) /* an overlay line may be a page, a busy node has thousands */
-#define MAX_CGROUP    ((size_t)256 * 1024)
+#define MAX_MOUNTINFO                                                                              \
+	((size_t)64 * 1024 * 1024) /* an overlay line may be a page, a busy node has thousands */
+#define MAX_CGROUP ((size_t)256 * 1024)
 
 /* The whole of a small file into a fixed buffer, NUL terminated. */
 static int read_small(const char *path, char *text, size_t size)
@@ -53,7 +54,8 @@ static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_ticks)
 	if (rc < 0)
 		return rc == -ESRCH ? -ENOENT : rc; /* it went between open and read */
 
-	/* "pid (name) state ...": the name may hold anything, so what follows its last parenthesis counts */
+	/* "pid (name) state ...": the name may hold anything, so what follows its last parenthesis
+	 * counts */
 	if (!str_rcut(str_of(text), ')', &field, &rest) || rest.len < 2)
 		return -EBADMSG;
 	rest.p++;
@@ -88,7 +90,8 @@ bool proc_is_alive(pid_t pid, uint64_t start_ticks)
 	uint64_t ticks;
 	char state;
 
-	return read_stat(pid, &state, &ticks) == 0 && ticks == start_ticks && state != 'Z' && state != 'X';
+	return read_stat(pid, &state, &ticks) == 0 && ticks == start_ticks && state != 'Z' &&
+	       state != 'X';
 }
 
 int proc_boot_id(uint8_t ret_id[16])
@@ -120,7 +123,8 @@ int proc_machine_id(uint8_t ret_id[16])
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	id = str_trim(str_of(rc < 0 ? "" : text));
-	if (!id.len || str_eq_c(id, "uninitialized")) { /* what an image says before its first boot */
+	if (!id.len ||
+	    str_eq_c(id, "uninitialized")) { /* what an image says before its first boot */
 		memset(ret_id, 0, 16);
 		return 0;
 	}
@@ -173,7 +177,8 @@ int proc_cgroup_path(pid_t pid, const char *controller, char **ret_path)
 	return -ENOENT;
 }
 
-/* mountinfo writes blank, tab, newline, backslash and # as \ooo. In place: the text only gets shorter. */
+/* mountinfo writes blank, tab, newline, backslash and # as \ooo. In place: the text only gets
+ * shorter. */
 static void unescape(char *text)
 {
 	char *out = text;
@@ -181,7 +186,8 @@ static void unescape(char *text)
 	for (const char *p = text; *p;) {
 		uint64_t value;
 
-		if (*p == '\\' && strlen(p) >= 4 && str_oct((struct str){ p + 1, 3 }, 0377, &value) == 0 && value) {
+		if (*p == '\\' && strlen(p) >= 4 &&
+		    str_oct((struct str){ p + 1, 3 }, 0377, &value) == 0 && value) {
 			*out++ = (char)value;
 			p += 4;
 		} else {
@@ -191,7 +197,8 @@ static void unescape(char *text)
 	*out = '\0';
 }
 
-/* Cut the next field off; fields are separated by exactly one blank, and one (the source) may be empty. */
+/* Cut the next field off; fields are separated by exactly one blank, and one (the source) may be
+ * empty. */
 static char *next_field(char **rest)
 {
 	char *field = *rest;
@@ -223,8 +230,8 @@ static int parse_mount(char *line, struct proc_mount *ret)
 	if (number_field(&line, &id) < 0 || number_field(&line, &parent) < 0)
 		return -EBADMSG;
 	device = next_field(&line);
-	if (!device || !str_cut(str_of(device), ':', &head, &tail) || str_u64(head, UINT32_MAX, &major) < 0 ||
-	    str_u64(tail, UINT32_MAX, &minor) < 0)
+	if (!device || !str_cut(str_of(device), ':', &head, &tail) ||
+	    str_u64(head, UINT32_MAX, &major) < 0 || str_u64(tail, UINT32_MAX, &minor) < 0)
 		return -EBADMSG;
 	root = next_field(&line);
 	target = next_field(&line);
@@ -296,12 +303,14 @@ int proc_is_mount_point(const char *path)
 	struct statx st;
 
 	/* What is cached is enough: a dead server must not be asked. */
-	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &st) == 0) {
+	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0,
+	          &st) == 0) {
 		if (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
 			return (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 	} else if (errno == ENOENT || errno == ENOTDIR) {
 		return 0;
 	}
-	/* An old kernel, or a file system that does not answer any more: the table knows all the same. */
+	/* An old kernel, or a file system that does not answer any more: the table knows all the
+	 * same. */
 	return proc_mounts(is_target, (void *)(uintptr_t)path);
 }

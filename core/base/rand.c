@@ -1,6 +1,7 @@
 /* core/base/rand.c
  *
- * The kernel's generator, or (tests) splitmix64 from a seed: one atomic addition per number, so threads need no lock.
+ * The kernel's generator, or (tests) splitmix64 from a seed: one atomic addition per number, so
+ * threads need no lock.
  */
 #include "core/base/rand.h"
 

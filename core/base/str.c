@@ -74,7 +74,8 @@ char *str_dup(struct str s)
 	return xstrndup(s.p, s.len);
 }
 
-/* Unicode 15, table 3-7: the second byte decides about overlong forms, surrogates and what lies beyond U+10FFFF. */
+/* Unicode 15, table 3-7: the second byte decides about overlong forms, surrogates and what lies
+ * beyond U+10FFFF. */
 size_t str_utf8_seq(struct str s)
 {
 	const unsigned char *p = (const unsigned char *)s.p;
@@ -142,7 +143,8 @@ static int digits(struct str s, unsigned base, uint64_t max, uint64_t *ret_value
 
 		if (digit >= base)
 			return -1;
-		if (__builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, digit, &value))
+		if (__builtin_mul_overflow(value, base, &value) ||
+		    __builtin_add_overflow(value, digit, &value))
 			return -1;
 	}
 	if (value > max)

@@ -23,8 +23,9 @@ int sys_pidfd_send_signal(int pidfd, int sig)
 }
 
 /*
- * PIDFD_GET_INFO, newer than our kernel headers (and linux/pidfd.h clashes with fcntl.h). The kernel fills what its mask
- * admits to; the exit status is there from 6.15 on, once the process has been reaped.
+ * PIDFD_GET_INFO, newer than our kernel headers (and linux/pidfd.h clashes with fcntl.h). The
+ * kernel fills what its mask admits to; the exit status is there from 6.15 on, once the process has
+ * been reaped.
  */
 struct pidfd_info {
 	uint64_t mask;
@@ -34,8 +35,8 @@ struct pidfd_info {
 };
 _Static_assert(sizeof(struct pidfd_info) == 64, "PIDFD_INFO_SIZE_VER0");
 
-#define PIDFD_INFO_PID	    (UINT64_C(1) << 0)
-#define PIDFD_INFO_EXIT	    (UINT64_C(1) << 3)
+#define PIDFD_INFO_PID      (UINT64_C(1) << 0)
+#define PIDFD_INFO_EXIT     (UINT64_C(1) << 3)
 #define PIDFD_GET_INFO_VER0 _IOWR(0xff, 11, struct pidfd_info)
 
 int sys_pidfd_exit_status(int pidfd, int *ret_wstatus)
@@ -90,7 +91,8 @@ int sys_fsmount(int fd, unsigned flags, unsigned attr_flags)
 	return result(syscall(SYS_fsmount, fd, flags, attr_flags));
 }
 
-int sys_mount_setattr(int dirfd, const char *path, unsigned flags, const struct mount_attr *attr, size_t size)
+int sys_mount_setattr(int dirfd, const char *path, unsigned flags, const struct mount_attr *attr,
+                      size_t size)
 {
 	return result(syscall(SYS_mount_setattr, dirfd, path, flags, attr, size));
 }

@@ -1,4 +1,5 @@
-/* Foreign JSON: what is accepted can be looked up without surprises and is written as something that is accepted again. */
+/* Foreign JSON: what is accepted can be looked up without surprises and is written as something
+ * that is accepted again. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 
 #define MAX_BYTES ((size_t)1024 * 1024)
 
-/* The accessors on every object: no two keys alike, no string that ends early, a default of ours where types differ. */
+/* The accessors on every object: no two keys alike, no string that ends early, a default of ours
+ * where types differ. */
 static void look_up(yyjson_doc *doc)
 {
 	size_t count = yyjson_doc_get_val_count(doc);
@@ -32,7 +34,8 @@ static void look_up(yyjson_doc *doc)
 			ensure(!json_obj(obj, name) == !yyjson_is_obj(val));
 			ensure(!json_arr(obj, name) == !yyjson_is_arr(val));
 			ensure(json_i64(obj, name, 0) == json_i64(obj, name, 1) ||
-			       !(yyjson_is_sint(val) || (yyjson_is_uint(val) && yyjson_get_uint(val) <= INT64_MAX)));
+			       !(yyjson_is_sint(val) ||
+			         (yyjson_is_uint(val) && yyjson_get_uint(val) <= INT64_MAX)));
 		}
 	}
 }

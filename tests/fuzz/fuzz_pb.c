@@ -1,5 +1,5 @@
-/* Protobuf messages of a peer: the budget holds, no string ends early, and the backward encoder says what nanopb's own
- * encoder says. */
+/* Protobuf messages of a peer: the budget holds, no string ends early, and the backward encoder
+ * says what nanopb's own encoder says. */
 #include <stdint.h>
 #include <string.h>
 
@@ -51,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ensure(ours.len == theirs.len);
 	ensure(pb_decode_msg(second, &sample_msg, &back, ours.data, ours.len, "again", &err) == 0);
 	reference(&back, &again);
-	ensure(again.len == theirs.len && (again.len == 0 || memcmp(again.data, theirs.data, again.len) == 0));
+	ensure(again.len == theirs.len &&
+	       (again.len == 0 || memcmp(again.data, theirs.data, again.len) == 0));
 	return 0;
 }

@@ -1,4 +1,4 @@
-/* Text of a peer: UTF-8, numbers, base64, percent and hex coding, each against what it must mean. */
+/* Text of a peer: UTF-8, numbers, base64, percent and hex coding, each against its meaning. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,8 +104,8 @@ static int look(const struct proc_mount *mount, void *arg)
 {
 	size_t *bytes = arg;
 
-	*bytes += strlen(mount->root) + strlen(mount->target) + strlen(mount->options) + strlen(mount->fstype) +
-		  strlen(mount->source) + strlen(mount->super_options);
+	*bytes += strlen(mount->root) + strlen(mount->target) + strlen(mount->options) +
+	          strlen(mount->fstype) + strlen(mount->source) + strlen(mount->super_options);
 	return 0;
 }
 

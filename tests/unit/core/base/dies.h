@@ -1,6 +1,7 @@
 /* tests/unit/core/base/dies.h
  *
- * Does @fn end in abort()? In a child, silently; what it said on stderr comes back in @said if that is not NULL.
+ * Does @fn end in abort()? In a child, silently; what it said on stderr comes back in @said if that
+ * is not NULL.
  */
 #ifndef CORACLE_TESTS_UNIT_CORE_BASE_DIES_H
 #define CORACLE_TESTS_UNIT_CORE_BASE_DIES_H
@@ -37,7 +38,8 @@ static inline bool dies_saying(void (*fn)(void), char *said, size_t size)
 		len += (size_t)n;
 	said[len] = '\0';
 	close(pipe_fds[0]);
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+	       WTERMSIG(status) == SIGABRT;
 }
 
 static inline bool dies(void (*fn)(void))

@@ -1,7 +1,7 @@
 /* tests/unit/core/base/pb_sample.h
  *
- * A message with every kind of field that nanopb can hold, described by hand the way its generator does it. For one
- * program's one source file: the descriptors are defined here.
+ * A message with every kind of field that nanopb can hold, described by hand the way its generator
+ * does it. For one program's one source file: the descriptors are defined here.
  */
 #ifndef CORACLE_TESTS_UNIT_CORE_BASE_PB_SAMPLE_H
 #define CORACLE_TESTS_UNIT_CORE_BASE_PB_SAMPLE_H
@@ -155,16 +155,16 @@ struct sample {
 	X(s, STATIC, SINGULAR, INT32, small_signed, 1001)
 /* clang-format on */
 
-#define leaf_CALLBACK	NULL
-#define leaf_DEFAULT	NULL
-#define inner_CALLBACK	NULL
-#define inner_DEFAULT	NULL
-#define label_CALLBACK	NULL
-#define label_DEFAULT	NULL
-#define by_CALLBACK	NULL
-#define by_DEFAULT	NULL
+#define leaf_CALLBACK   NULL
+#define leaf_DEFAULT    NULL
+#define inner_CALLBACK  NULL
+#define inner_DEFAULT   NULL
+#define label_CALLBACK  NULL
+#define label_DEFAULT   NULL
+#define by_CALLBACK     NULL
+#define by_DEFAULT      NULL
 #define sample_CALLBACK NULL
-#define sample_DEFAULT	NULL
+#define sample_DEFAULT  NULL
 
 /* The macros paste type names, which must be one word each. */
 typedef struct leaf leaf;
@@ -173,16 +173,16 @@ typedef struct label label;
 typedef struct by by;
 typedef struct sample sample;
 
-#define inner_deep_MSGTYPE    leaf
-#define by_value_MSGTYPE      leaf
-#define sample_inner_MSGTYPE  inner
-#define sample_inners_MSGTYPE inner
-#define sample_labels_MSGTYPE label
-#define sample_by_MSGTYPE     by
-#define sample_pick_c_MSGTYPE inner
+#define inner_deep_MSGTYPE     leaf
+#define by_value_MSGTYPE       leaf
+#define sample_inner_MSGTYPE   inner
+#define sample_inners_MSGTYPE  inner
+#define sample_labels_MSGTYPE  label
+#define sample_by_MSGTYPE      by
+#define sample_pick_c_MSGTYPE  inner
 #define sample_on_heap_MSGTYPE inner
-#define sample_leaves_MSGTYPE leaf
-#define sample_bare_MSGTYPE   leaf
+#define sample_leaves_MSGTYPE  leaf
+#define sample_bare_MSGTYPE    leaf
 
 PB_BIND(leaf, leaf, 2)
 PB_BIND(inner, inner, 2)

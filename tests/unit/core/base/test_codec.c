@@ -33,8 +33,13 @@ static void base64_gives_the_published_vectors(void **arg)
 	static const struct {
 		const char *plain, *coded;
 	} rows[] = {
-		{ "", "" },		{ "f", "Zg==" },	{ "fo", "Zm8=" },	   { "foo", "Zm9v" },
-		{ "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" }, { "foobar", "Zm9vYmFy" },
+		{ "", "" },
+		{ "f", "Zg==" },
+		{ "fo", "Zm8=" },
+		{ "foo", "Zm9v" },
+		{ "foob", "Zm9vYg==" },
+		{ "fooba", "Zm9vYmE=" },
+		{ "foobar", "Zm9vYmFy" },
 	};
 
 	(void)arg;
@@ -49,15 +54,18 @@ static void base64_gives_the_published_vectors(void **arg)
 		assert_string_equal(plain.data ? plain.data : "", rows[i].plain);
 		/* without padding */
 		buf_clear(&plain);
-		assert_int_equal(base64_decode(&plain, (struct str){ rows[i].coded, strcspn(rows[i].coded, "=") }), 0);
+		assert_int_equal(base64_decode(&plain, (struct str){ rows[i].coded,
+		                                                     strcspn(rows[i].coded, "=") }),
+		                 0);
 		assert_string_equal(plain.data ? plain.data : "", rows[i].plain);
 	}
 }
 
 static void base64_takes_both_alphabets_and_nothing_else(void **arg)
 {
-	static const char *const bad[] = { "A",	   "AAAAA", "AA=",  "A===", "=",    "====", "AA==AA==", "A=AA",
-					   "AAA\n", "AA A",  "AA*A", "AAA==", "AA===", "AAAA=" };
+	static const char *const bad[] = { "A",    "AAAAA",    "AA=",   "A===",  "=",
+		                           "====", "AA==AA==", "A=AA",  "AAA\n", "AA A",
+		                           "AA*A", "AAA==",    "AA===", "AAAA=" };
 	cleanup(buf_release) struct buf out;
 
 	(void)arg;
@@ -111,7 +119,7 @@ static void crc32c_is_the_same_with_and_without_the_instruction(void **arg)
 	for (size_t len = 0; len < 280; len++)
 		for (size_t at = 0; at < 9; at++)
 			assert_int_equal(crc32c((uint32_t)len, data + at, len),
-					 crc32c_reference((uint32_t)len, data + at, len));
+			                 crc32c_reference((uint32_t)len, data + at, len));
 }
 
 static void percent_coding_leaves_only_unreserved_characters(void **arg)

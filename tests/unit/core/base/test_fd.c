@@ -199,13 +199,15 @@ static void sockets_have_the_mode_asked_for_whatever_the_umask(void **arg)
 static void paths_longer_than_an_address_work(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup_free char *dir = xasprintf("%s/%s/%s", f->dir,
-					   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-					   "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+	cleanup_free char *dir =
+		xasprintf("%s/%s/%s", f->dir,
+	                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	                  "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
 	cleanup_free char *path = xasprintf("%s/s.sock", dir);
-	cleanup_free char *hopeless = xasprintf("%s/%s", f->dir,
-						"ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
-						"ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc");
+	cleanup_free char *hopeless =
+		xasprintf("%s/%s", f->dir,
+	                  "ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+	                  "ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc");
 
 	assert_int_equal(fsx_mkdir_p(dir, 0700), 0);
 	talk_over(path, SOCK_SEQPACKET);
@@ -254,13 +256,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(flags_are_set_and_cleared),
 		cmocka_unit_test(whole_buffers_go_through_and_eof_gives_what_there_was),
-		cmocka_unit_test_setup_teardown(files_are_written_and_read_at_their_offset, setup, teardown),
+		cmocka_unit_test_setup_teardown(files_are_written_and_read_at_their_offset, setup,
+		                                teardown),
 		cmocka_unit_test(descriptors_travel_and_arrive_cloexec),
 		cmocka_unit_test(more_than_was_asked_for_is_refused_and_leaks_nothing),
 		cmocka_unit_test(a_dead_peer_is_an_error_and_no_signal),
-		cmocka_unit_test_setup_teardown(sockets_have_the_mode_asked_for_whatever_the_umask, setup, teardown),
+		cmocka_unit_test_setup_teardown(sockets_have_the_mode_asked_for_whatever_the_umask,
+		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(paths_longer_than_an_address_work, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_dead_socket_is_replaced_a_live_one_and_a_file_are_not, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_dead_socket_is_replaced_a_live_one_and_a_file_are_not, setup, teardown),
 		cmocka_unit_test_setup_teardown(datagram_sockets_need_no_backlog, setup, teardown),
 	};
 

@@ -31,7 +31,8 @@ struct fixture {
 	int dirfd;
 };
 
-/* What happened in order: "f" fsync of a file, "d" of a directory, "r" rename. The wrapped call number fail_at fails. */
+/* What happened in order: "f" fsync of a file, "d" of a directory, "r" rename. The wrapped call
+ * number fail_at fails. */
 static struct {
 	char order[32];
 	int calls, fail_at;
@@ -352,7 +353,7 @@ static void many_names_in_one_directory_all_go(void **arg)
 	assert_int_equal(faccessat(f->dirfd, "wide", F_OK, 0), -1);
 }
 
-/* In a child of its own mount namespace: 0 fine, 77 not allowed here, else the line that was wrong. */
+/* In a child of its own mount namespace: 0 fine, 77 not allowed here, else the wrong line. */
 static int mounts_are_left_alone(const struct fixture *f, bool at_the_top)
 {
 	cleanup_free char *source = xasprintf("%s/source", f->dir);

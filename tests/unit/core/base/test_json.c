@@ -30,10 +30,10 @@ static void refused(const char *text, const char *reason)
 static void values_are_read_with_a_default_for_anything_else(void **arg)
 {
 	struct err err = { .code = CODE_OK };
-	cleanup(yyjson_doc_free) yyjson_doc *doc =
-		parse("{\"s\":\"text\",\"i\":-5,\"u\":18446744073709551615,\"b\":true,\"o\":{\"x\":1},\"a\":[1],\"n\":null,"
-		      "\"r\":1.5,\"big\":123456789012345678901234567890}",
-		      &err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc = parse(
+		"{\"s\":\"text\",\"i\":-5,\"u\":18446744073709551615,\"b\":true,\"o\":{\"x\":1},\"a\":[1],\"n\":null,"
+		"\"r\":1.5,\"big\":123456789012345678901234567890}",
+		&err);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 
 	(void)arg;
@@ -54,7 +54,8 @@ static void values_are_read_with_a_default_for_anything_else(void **arg)
 	assert_null(json_obj(root, "a"));
 	assert_non_null(json_arr(root, "a"));
 	assert_null(json_arr(root, "o"));
-	assert_string_equal(yyjson_get_raw(yyjson_obj_get(root, "big")), "123456789012345678901234567890");
+	assert_string_equal(yyjson_get_raw(yyjson_obj_get(root, "big")),
+	                    "123456789012345678901234567890");
 
 	/* no object at all */
 	assert_null(json_str(NULL, "x", NULL));
@@ -65,7 +66,8 @@ static void values_are_read_with_a_default_for_anything_else(void **arg)
 static void required_strings_name_what_is_wrong(void **arg)
 {
 	struct err err = { .code = CODE_OK };
-	cleanup(yyjson_doc_free) yyjson_doc *doc = parse("{\"type\":\"bridge\",\"mtu\":1500}", &err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		parse("{\"type\":\"bridge\",\"mtu\":1500}", &err);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	const char *text = NULL;
 
@@ -101,8 +103,10 @@ static void duplicate_keys_are_refused_wherever_they_are(void **arg)
 
 	(void)arg;
 	refused("{\"a\":1,\"b\":2,\"a\":3}", "config.json: byte 14: duplicate key \"a\"");
-	refused("[{\"x\":[{\"path\":1,\"path\":2}]}]", "config.json: byte 18: duplicate key \"path\"");
-	refused("{\"a\":1,\"\\u0061\":2}", "config.json: byte 8: duplicate key \"a\""); /* spelt differently */
+	refused("[{\"x\":[{\"path\":1,\"path\":2}]}]",
+	        "config.json: byte 18: duplicate key \"path\"");
+	refused("{\"a\":1,\"\\u0061\":2}",
+	        "config.json: byte 8: duplicate key \"a\""); /* spelt differently */
 	refused("{\"\":1,\"\":2}", "config.json: byte 7: duplicate key \"\"");
 
 	buf_init(&many, 100000);
@@ -116,7 +120,9 @@ static void duplicate_keys_are_refused_wherever_they_are(void **arg)
 		assert_non_null(doc);
 	}
 	many.data[many.len - 1] = ',';
-	assert_int_equal(str_format(reason, sizeof(reason), "config.json: byte %zu: duplicate key \"k500\"", many.len + 1), 0);
+	assert_int_equal(str_format(reason, sizeof(reason),
+	                            "config.json: byte %zu: duplicate key \"k500\"", many.len + 1),
+	                 0);
 	assert_int_equal(buf_add_str(&many, "\"k500\":0}"), 0);
 	refused(many.data, reason);
 }
@@ -124,7 +130,8 @@ static void duplicate_keys_are_refused_wherever_they_are(void **arg)
 static void strings_cannot_end_early(void **arg)
 {
 	(void)arg;
-	refused("{\"path\":\"/safe\\u0000/../etc\"}", "config.json: byte 9: a string with a NUL character");
+	refused("{\"path\":\"/safe\\u0000/../etc\"}",
+	        "config.json: byte 9: a string with a NUL character");
 	refused("{\"pa\\u0000th\":1}", "config.json: byte 2: a string with a NUL character");
 }
 
@@ -211,9 +218,10 @@ static void what_has_no_json_form_is_repaired(void **arg)
 	yyjson_mut_arr_add_int(doc, list, 1);
 	text = json_write(doc, false, NULL);
 	assert_string_equal(text, "{\"bad \xef\xbf\xbd key\":\"x\xef\xbf\xbd\xef\xbf\xbdy\","
-				  "\"list\":[null,\"\xef\xbf\xbd\xef\xbf\xbd\",1]}");
+	                          "\"list\":[null,\"\xef\xbf\xbd\xef\xbf\xbd\",1]}");
 	/* the original is as it was */
-	assert_string_equal(yyjson_mut_get_str(yyjson_mut_obj_get(root, "bad \xff key")), "x\xe2\x82y");
+	assert_string_equal(yyjson_mut_get_str(yyjson_mut_obj_get(root, "bad \xff key")),
+	                    "x\xe2\x82y");
 }
 
 static void quoted_text_is_a_json_string(void **arg)
@@ -226,7 +234,8 @@ static void quoted_text_is_a_json_string(void **arg)
 	(void)arg;
 	assert_string_equal(quoted, "\"a\\\"b\\\\c\\n\\r\\t\\u0001\\u007f\xc3\xa9\xef\xbf\xbd\"");
 	assert_string_equal(empty, "\"\"");
-	assert_string_equal(yyjson_get_str(yyjson_doc_get_root(doc)), "a\"b\\c\n\r\t\x01\x7f\xc3\xa9\xef\xbf\xbd");
+	assert_string_equal(yyjson_get_str(yyjson_doc_get_root(doc)),
+	                    "a\"b\\c\n\r\t\x01\x7f\xc3\xa9\xef\xbf\xbd");
 }
 
 int main(void)

@@ -24,7 +24,8 @@
 
 /* link-wrap: unix_connect write_full */
 
-/* journald is a socket pair whose far end the test reads; stderr is whatever write_full is asked to write there. */
+/* journald is a socket pair whose far end the test reads; stderr is whatever write_full is asked to
+ * write there. */
 static struct {
 	int far, near;
 	struct buf err;
@@ -78,12 +79,13 @@ static void use_journal(void)
 	int pair[2];
 
 	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
-	assert_int_equal(str_format(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
-				    (unsigned long long)st.st_ino),
-			 0);
+	assert_int_equal(str_format(stream, sizeof(stream), "%llu:%llu",
+	                            (unsigned long long)st.st_dev, (unsigned long long)st.st_ino),
+	                 0);
 	setenv("JOURNAL_STREAM", stream, 1);
 	log_init("coracle", LOG_LEVEL_DEBUG);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+	                 0);
 	fake.far = pair[0];
 	fake.near = pair[1];
 }
@@ -100,7 +102,8 @@ static char *entry(void)
 	assert_true(n >= 0);
 	if (nfds) {
 		assert_int_equal(n, 0);
-		assert_int_equal(fcntl(fd, F_GET_SEALS), F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+		assert_int_equal(fcntl(fd, F_GET_SEALS),
+		                 F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
 		n = pread_full(fd, text, sizeof(text) - 1, 0);
 		assert_true(n > 0);
 		close(fd);
@@ -124,11 +127,12 @@ static void text_lines_have_time_level_operation_and_short_ids(void **arg)
 	(void)arg;
 	log_warn(&ctx, "network teardown will be retried: %s", "exit 1");
 	log_info(NULL, "ready");
-	assert_string_equal(fake.err.data,
-			    "2025-11-25T02:23:13.123Z warn  RunPodSandbox: network teardown will be retried: exit 1 "
-			    "sandbox=0123456789ab container=fedcba987654 image=docker.io/library/busybox:1.36 "
-			    "plugin=10-logger seq=42 code=NOT_FOUND\n"
-			    "2025-11-25T02:23:13.123Z info  ready\n");
+	assert_string_equal(
+		fake.err.data,
+		"2025-11-25T02:23:13.123Z warn  RunPodSandbox: network teardown will be retried: exit 1 "
+		"sandbox=0123456789ab container=fedcba987654 image=docker.io/library/busybox:1.36 "
+		"plugin=10-logger seq=42 code=NOT_FOUND\n"
+		"2025-11-25T02:23:13.123Z info  ready\n");
 	assert_int_equal(fake.writes, 2); /* one write each */
 }
 
@@ -137,15 +141,18 @@ static void other_programs_say_their_name(void **arg)
 	(void)arg;
 	log_init("coracle-pull", LOG_LEVEL_INFO);
 	log_error(NULL, "no route");
-	assert_string_equal(fake.err.data, "2025-11-25T02:23:13.123Z error coracle-pull: no route\n");
+	assert_string_equal(fake.err.data,
+	                    "2025-11-25T02:23:13.123Z error coracle-pull: no route\n");
 }
 
 static void a_line_cannot_be_forged(void **arg)
 {
 	(void)arg;
-	log_notice(&(struct log_ctx){ .image = "a\nb" }, "x\ny\t\x1b[2J\x7f\xff\xc2\x9b|\xe2\x82\xac|\xe2\x82");
-	assert_string_equal(fake.err.data, "2025-11-25T02:23:13.123Z notice x\\ny\\t\\x1b[2J\\x7f\\xff\\xc2\\x9b|"
-					   "\xe2\x82\xac|\\xe2\\x82 image=a\\nb\n");
+	log_notice(&(struct log_ctx){ .image = "a\nb" },
+	           "x\ny\t\x1b[2J\x7f\xff\xc2\x9b|\xe2\x82\xac|\xe2\x82");
+	assert_string_equal(fake.err.data,
+	                    "2025-11-25T02:23:13.123Z notice x\\ny\\t\\x1b[2J\\x7f\\xff\\xc2\\x9b|"
+	                    "\xe2\x82\xac|\\xe2\\x82 image=a\\nb\n");
 }
 
 static void levels_filter(void **arg)
@@ -196,17 +203,24 @@ static void journald_gets_every_field_whole(void **arg)
 
 	(void)arg;
 	use_journal();
-	log_error(&(struct log_ctx){ .op = "StartContainer", .sandbox = id, .container = id, .image = "i\n", .plugin = "p",
-				     .seq = 7, .sys = ENOENT, .code = "NOT_FOUND" },
-		  "no such file\nPRIORITY=0");
+	log_error(&(struct log_ctx){ .op = "StartContainer",
+	                             .sandbox = id,
+	                             .container = id,
+	                             .image = "i\n",
+	                             .plugin = "p",
+	                             .seq = 7,
+	                             .sys = ENOENT,
+	                             .code = "NOT_FOUND" },
+	          "no such file\nPRIORITY=0");
 	text = entry();
-	assert_string_equal(text,
-			    "PRIORITY=3\nSYSLOG_IDENTIFIER=coracle\nCORACLE_OP=StartContainer\n"
-			    "CORACLE_SANDBOX=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
-			    "CORACLE_CONTAINER=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
-			    "CORACLE_IMAGE=i\\n\nCORACLE_PLUGIN=p\nCORACLE_CODE=NOT_FOUND\nCORACLE_SEQ=7\nERRNO=2\n"
-			    "MESSAGE=StartContainer: no such file\\nPRIORITY=0 sandbox=0123456789ab "
-			    "container=0123456789ab image=i\\n plugin=p seq=7 code=NOT_FOUND\n");
+	assert_string_equal(
+		text,
+		"PRIORITY=3\nSYSLOG_IDENTIFIER=coracle\nCORACLE_OP=StartContainer\n"
+		"CORACLE_SANDBOX=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+		"CORACLE_CONTAINER=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"
+		"CORACLE_IMAGE=i\\n\nCORACLE_PLUGIN=p\nCORACLE_CODE=NOT_FOUND\nCORACLE_SEQ=7\nERRNO=2\n"
+		"MESSAGE=StartContainer: no such file\\nPRIORITY=0 sandbox=0123456789ab "
+		"container=0123456789ab image=i\\n plugin=p seq=7 code=NOT_FOUND\n");
 	log_info(NULL, "bare");
 	assert_string_equal(entry(), "PRIORITY=6\nSYSLOG_IDENTIFIER=coracle\nMESSAGE=bare\n");
 	assert_int_equal(fake.err.len, 0);
@@ -225,7 +239,8 @@ static void what_no_datagram_carries_goes_through_a_sealed_memfd(void **arg)
 	log_info(NULL, "%s", large);
 	text = entry();
 	assert_true(starts_with(text, "PRIORITY=6\nSYSLOG_IDENTIFIER=coracle\nMESSAGE=xxx"));
-	assert_int_equal(strlen(text), strlen("PRIORITY=6\nSYSLOG_IDENTIFIER=coracle\nMESSAGE=\n") + 900000);
+	assert_int_equal(strlen(text),
+	                 strlen("PRIORITY=6\nSYSLOG_IDENTIFIER=coracle\nMESSAGE=\n") + 900000);
 }
 
 static void without_journald_stderr_gets_priorities(void **arg)
@@ -267,7 +282,8 @@ static void a_line_too_long_is_replaced_by_a_remark(void **arg)
 	(void)arg;
 	memset(huge, 'x', 2 * 1024 * 1024 - 1);
 	log_info(NULL, "%s", huge);
-	assert_string_equal(fake.err.data, "2025-11-25T02:23:13.123Z info  (a message too long to print)\n");
+	assert_string_equal(fake.err.data,
+	                    "2025-11-25T02:23:13.123Z info  (a message too long to print)\n");
 }
 
 static void repeated_lines_are_limited_and_counted(void **arg)

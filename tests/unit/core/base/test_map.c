@@ -94,7 +94,7 @@ static void iteration_follows_insertion_and_allows_removal_of_the_current(void *
 {
 	cleanup(map_release) struct map map;
 	char seen[256] = "";
-	char key[8];
+	char key[32];
 	int value;
 
 	(void)arg;
@@ -109,7 +109,9 @@ static void iteration_follows_insertion_and_allows_removal_of_the_current(void *
 		if (atoi(e->key) % 3)
 			assert_non_null(map_remove(&map, e->key));
 	}
-	assert_string_equal(seen, "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,");
+	assert_string_equal(
+		seen,
+		"0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,");
 	assert_int_equal(map_count(&map), 10);
 	seen[0] = '\0';
 	map_for_each(e, &map)

@@ -74,7 +74,9 @@ static uint64_t number(void)
 
 static char *word(struct pb_arena *arena)
 {
-	static const char *const words[] = { NULL, "", "a", "k8s.io/name", "\xe2\x82\xac", "0123456789012345678901234567890" };
+	static const char *const words[] = {
+		NULL, "", "a", "k8s.io/name", "\xe2\x82\xac", "0123456789012345678901234567890"
+	};
 
 	return pb_arena_strdup(arena, words[rand_u64() % ARRAY_SIZE(words)]);
 }
@@ -100,7 +102,9 @@ static pb_size_t some(void)
 
 static struct inner random_inner(struct pb_arena *arena)
 {
-	struct inner made = { .name = word(arena), .n = (int64_t)number(), .has_deep = rand_u64() % 2 };
+	struct inner made = { .name = word(arena),
+		              .n = (int64_t)number(),
+		              .has_deep = rand_u64() % 2 };
 
 	if (rand_u64() % 4 == 0)
 		return (struct inner){ .name = NULL };
@@ -112,12 +116,12 @@ static struct inner random_inner(struct pb_arena *arena)
 	return made;
 }
 
-#define FILL(field, value)                                                                              \
-	do {                                                                                            \
-		msg->field##_count = some();                                                            \
-		msg->field = pb_arena_alloc(arena, msg->field##_count * sizeof(*msg->field));            \
-		for (pb_size_t i = 0; i < msg->field##_count; i++)                                      \
-			msg->field[i] = (value);                                                        \
+#define FILL(field, value)                                                                         \
+	do {                                                                                       \
+		msg->field##_count = some();                                                       \
+		msg->field = pb_arena_alloc(arena, msg->field##_count * sizeof(*msg->field));      \
+		for (pb_size_t i = 0; i < msg->field##_count; i++)                                 \
+			msg->field[i] = (value);                                                   \
 	} while (0)
 
 static void fill_lists(struct pb_arena *arena, struct sample *msg)
@@ -234,7 +238,8 @@ static void extremes_encode_as_the_reference_does(void **arg)
 
 static void fields_are_appended_last_first(void **arg)
 {
-	static const char want[] = "head\xc0\x3e\x07\xf2\x01\x04\x00\x00\x00\x00\x7a\x06\x1a\x01w\x0a\x01n\x08\x01";
+	static const char want[] =
+		"head\xc0\x3e\x07\xf2\x01\x04\x00\x00\x00\x00\x7a\x06\x1a\x01w\x0a\x01n\x08\x01";
 	struct sample msg = { .yes = true, .small = 7, .has_inner = true };
 	cleanup(buf_release) struct buf out;
 	struct err err = { .code = CODE_OK };
@@ -270,7 +275,8 @@ static void large_messages_outgrow_the_room_again_and_again(void **arg)
 	msg.labels_count = 20000;
 	msg.labels = pb_arena_alloc(arena, msg.labels_count * sizeof(*msg.labels));
 	for (pb_size_t i = 0; i < msg.labels_count; i++)
-		msg.labels[i] = (struct label){ pb_arena_printf(arena, "key-%u", i), pb_arena_printf(arena, "%u", i * 7) };
+		msg.labels[i] = (struct label){ pb_arena_printf(arena, "key-%u", i),
+			                        pb_arena_printf(arena, "%u", i * 7) };
 	assert_encodes(arena, &msg);
 }
 
@@ -314,7 +320,8 @@ static void foreign_text_is_not_sent_and_its_place_is_named(void **arg)
 	assert_string_equal(out.data, "head");
 }
 
-static int decode(struct pb_arena *arena, struct sample *msg, const void *data, size_t len, struct err *err)
+static int decode(struct pb_arena *arena, struct sample *msg, const void *data, size_t len,
+                  struct err *err)
 {
 	return pb_decode_msg(arena, &sample_msg, msg, data, len, "RunRequest", err);
 }
@@ -325,13 +332,17 @@ static void malformed_requests_are_the_clients_fault(void **arg)
 		const char *bytes;
 		size_t len;
 	} bad[] = {
-		{ "\x08", 1 },		     /* no value */
-		{ "\x6a\x05" "abc", 5 },     /* a string that ends early */
-		{ "\x7a\x7f\x0a", 3 },	     /* a message that ends early */
-		{ "\x00\x01", 2 },	     /* field 0 */
-		{ "\x6b\x6c", 2 },	     /* a group */
-		{ "\x69" "12345678", 9 },    /* a string sent as fixed64 */
-		{ "\x6a\x01\xff", 3 },	     /* not UTF-8 */
+		{ "\x08", 1 }, /* no value */
+		{ "\x6a\x05"
+		  "abc",
+		  5 },                 /* a string that ends early */
+		{ "\x7a\x7f\x0a", 3 }, /* a message that ends early */
+		{ "\x00\x01", 2 },     /* field 0 */
+		{ "\x6b\x6c", 2 },     /* a group */
+		{ "\x69"
+		  "12345678",
+		  9 },                 /* a string sent as fixed64 */
+		{ "\x6a\x01\xff", 3 }, /* not UTF-8 */
 		{ "\x7a\x03\x0a\x01\xc0", 5 },
 		{ "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12 },
 	};
@@ -372,16 +383,21 @@ static void a_string_with_a_nul_is_refused_wherever_it_hides(void **arg)
 		size_t len;
 		const char *where;
 	} bad[] = {
-		{ "\x6a\x03" "a\0b", 5, "field 13" },
-		{ "\x6a\x01\0", 3, "field 13" },				 /* alone */
-		{ "\xa2\x01\x01x\xa2\x01\x02y\0", 9, "field 20" },		 /* second of a list */
-		{ "\x7a\x04\x1a\x02y\0", 6, "field 15.3" },			 /* in a message */
-		{ "\xb2\x01\x00\xb2\x01\x04\x0a\x02y\0", 10, "field 22.1" },	 /* in a list of messages */
-		{ "\xba\x01\x07\x0a\x01k\x12\x02v\0", 10, "field 23.2" },	 /* a map's value */
-		{ "\xca\x01\x02z\0", 5, "field 25" },				 /* picked */
+		{ "\x6a\x03"
+		  "a\0b",
+		  5, "field 13" },
+		{ "\x6a\x01\0", 3, "field 13" },                   /* alone */
+		{ "\xa2\x01\x01x\xa2\x01\x02y\0", 9, "field 20" }, /* second of a list */
+		{ "\x7a\x04\x1a\x02y\0", 6, "field 15.3" },        /* in a message */
+		{ "\xb2\x01\x00\xb2\x01\x04\x0a\x02y\0", 10,
+		  "field 22.1" }, /* in a list of messages */
+		{ "\xba\x01\x07\x0a\x01k\x12\x02v\0", 10, "field 23.2" }, /* a map's value */
+		{ "\xca\x01\x02z\0", 5, "field 25" },                     /* picked */
 		{ "\xda\x01\x04\x0a\x02z\0", 7, "field 27.1" },
-		{ "\xe2\x01\x03" "a\0b", 6, "field 28" },			 /* in a fixed array */
-		{ "\x82\x02\x04\x0a\x02z\0", 7, "field 32.1" },			 /* behind a pointer */
+		{ "\xe2\x01\x03"
+		  "a\0b",
+		  6, "field 28" },                              /* in a fixed array */
+		{ "\x82\x02\x04\x0a\x02z\0", 7, "field 32.1" }, /* behind a pointer */
 	};
 	struct sample msg;
 
@@ -401,7 +417,11 @@ static void the_last_of_several_strings_wins(void **arg)
 	struct err err = { .code = CODE_OK };
 	struct sample msg;
 
-	assert_int_equal(decode(*arg, &msg, "\x6a\x06" "longer\x6a\x01x\x6a\x02yz", 15, &err), 0);
+	assert_int_equal(decode(*arg, &msg,
+	                        "\x6a\x06"
+	                        "longer\x6a\x01x\x6a\x02yz",
+	                        15, &err),
+	                 0);
 	assert_string_equal(msg.text, "yz");
 }
 
@@ -451,7 +471,7 @@ static void long_lists_cost_memory_in_proportion(void **arg)
 	assert_int_equal(decode(*arg, &msg, wire, (size_t)COUNT * 4, &err), 0);
 	assert_int_equal(msg.words_count, COUNT);
 	assert_string_equal(msg.words[COUNT - 1], "w");
-	/* 16 bytes a string, at most 4 pointers a place: what was doubled and left behind included */
+	/* 16 bytes a string, at most 4 pointers a place, with what doubling left behind */
 	assert_true(pb_arena_used(*arg) < (size_t)COUNT * (16 + 4 * sizeof(char *)) + 65536);
 }
 
@@ -507,7 +527,8 @@ static void foreign_text_is_made_sendable(void **arg)
 	assert_string_equal(pb_utf8(arena, STR("plain")), "plain");
 	assert_string_equal(pb_utf8(arena, STR("")), "");
 	assert_string_equal(pb_utf8(arena, STR("a\xff\xe2\x82z\0e\xe2\x82\xac")),
-			    "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd" "e\xe2\x82\xac");
+	                    "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd"
+	                    "e\xe2\x82\xac");
 }
 
 static void *decode_many(void *arg)
@@ -520,7 +541,8 @@ static void *decode_many(void *arg)
 		struct sample msg;
 
 		pb_arena_reset(arena);
-		if (decode(arena, &msg, wire, strlen(wire), &err) < 0 || strcmp(msg.text, wire + 2) != 0)
+		if (decode(arena, &msg, wire, strlen(wire), &err) < 0 ||
+		    strcmp(msg.text, wire + 2) != 0)
 			return arg;
 	}
 	return NULL;
@@ -528,8 +550,10 @@ static void *decode_many(void *arg)
 
 static void threads_decode_into_arenas_of_their_own(void **arg)
 {
-	static char first[] = "\x6a\x05" "first";
-	static char other[] = "\x6a\x0c" "another text";
+	static char first[] = "\x6a\x05"
+			      "first";
+	static char other[] = "\x6a\x0c"
+			      "another text";
 	pthread_t a, b;
 	void *bad = NULL;
 

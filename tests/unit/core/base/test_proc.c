@@ -114,9 +114,9 @@ static int copy_mount(const struct proc_mount *mount, void *arg)
 	char **line = arg;
 	char *more;
 
-	more = xasprintf("%s%d,%d,%u:%u,%s,%s,%s,%s,%s,%s;", *line ? *line : "", mount->id, mount->parent, mount->major,
-			 mount->minor, mount->root, mount->target, mount->options, mount->fstype, mount->source,
-			 mount->super_options);
+	more = xasprintf("%s%d,%d,%u:%u,%s,%s,%s,%s,%s,%s;", *line ? *line : "", mount->id,
+	                 mount->parent, mount->major, mount->minor, mount->root, mount->target,
+	                 mount->options, mount->fstype, mount->source, mount->super_options);
 	free(*line);
 	*line = more;
 	return 0;
@@ -133,10 +133,11 @@ static void mount_lines_are_taken_apart_and_unescaped(void **arg)
 
 	(void)arg;
 	assert_int_equal(proc_mounts_parse(text, copy_mount, &seen), 0);
-	assert_string_equal(seen, "36,35,98:0,/mnt1,/mnt 2\\x,rw,noatime,ext3,/dev/root,rw,errors=continue;"
-				  "37,36,0:40,/,/,rw,overlay,overlay,rw,lowerdir=/a:b:/c\td;"
-				  "38,36,0:41,/,/empty\nsource,rw,relatime,tmpfs,,rw,size=4k;"
-				  "39,36,0:42,net:[4026532000],/run/x\\9\\04,rw,nsfs,nsfs,rw;");
+	assert_string_equal(
+		seen, "36,35,98:0,/mnt1,/mnt 2\\x,rw,noatime,ext3,/dev/root,rw,errors=continue;"
+		      "37,36,0:40,/,/,rw,overlay,overlay,rw,lowerdir=/a:b:/c\td;"
+		      "38,36,0:41,/,/empty\nsource,rw,relatime,tmpfs,,rw,size=4k;"
+		      "39,36,0:42,net:[4026532000],/run/x\\9\\04,rw,nsfs,nsfs,rw;");
 }
 
 static int never(const struct proc_mount *mount, void *arg)

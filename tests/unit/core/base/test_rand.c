@@ -63,7 +63,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ids_are_64_lower_case_hex_digits_and_differ),
 		cmocka_unit_test(every_byte_is_filled),
-		cmocka_unit_test(a_seed_gives_the_same_numbers_everywhere), /* last: it seeds the process */
+		cmocka_unit_test(
+			a_seed_gives_the_same_numbers_everywhere), /* last: it seeds the process */
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,9 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <mbedtls/sha256.h>
-
 #include <cmocka.h>
+#include <mbedtls/sha256.h>
 
 #include "core/base/codec.h"
 #include "core/base/rand.h"
@@ -47,11 +46,13 @@ static void published_vectors_come_out_of_every_back_end(void **arg)
 	memset(million, 'a', sizeof(million));
 	for (size_t k = 0; k < ARRAY_SIZE(back_ends); k++) {
 		for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-			digest_of(back_ends[k], rows[i].message, strlen(rows[i].message), 1000, text);
+			digest_of(back_ends[k], rows[i].message, strlen(rows[i].message), 1000,
+			          text);
 			assert_string_equal(text, rows[i].digest);
 		}
 		digest_of(back_ends[k], million, sizeof(million), sizeof(million), text);
-		assert_string_equal(text, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+		assert_string_equal(
+			text, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 	}
 }
 
@@ -67,7 +68,8 @@ static void every_length_and_split_agrees_with_mbedtls(void **arg)
 		assert_int_equal(mbedtls_sha256(data + len % 5, len, want, 0), 0);
 		hex_encode(want, sizeof(want), want_text);
 		for (size_t k = 0; k < ARRAY_SIZE(back_ends); k++) {
-			digest_of(back_ends[k], data + len % 5, len, pieces[len % ARRAY_SIZE(pieces)], text);
+			digest_of(back_ends[k], data + len % 5, len,
+			          pieces[len % ARRAY_SIZE(pieces)], text);
 			assert_string_equal(text, want_text);
 		}
 	}

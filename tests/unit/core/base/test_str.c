@@ -74,21 +74,24 @@ static void utf8_is_what_unicode_says(void **arg)
 		{ { "\xef\xbf\xbf", 3 }, true },
 		{ { "\xf0\x90\x80\x80", 4 }, true },
 		{ { "\xf4\x8f\xbf\xbf", 4 }, true },
-		{ { "\x80", 1 }, false },		/* continuation alone */
-		{ { "\xc2", 1 }, false },		/* cut */
+		{ { "\x80", 1 }, false }, /* continuation alone */
+		{ { "\xc2", 1 }, false }, /* cut */
 		{ { "\xe2\x82", 2 }, false },
 		{ { "\xf0\x9f\x98", 3 }, false },
-		{ { "\xc0\x80", 2 }, false },		/* overlong */
+		{ { "\xc0\x80", 2 }, false }, /* overlong */
 		{ { "\xc1\xbf", 2 }, false },
 		{ { "\xe0\x9f\xbf", 3 }, false },
 		{ { "\xf0\x8f\xbf\xbf", 4 }, false },
-		{ { "\xed\xa0\x80", 3 }, false },	/* surrogate */
-		{ { "\xf4\x90\x80\x80", 4 }, false },	/* beyond U+10FFFF */
+		{ { "\xed\xa0\x80", 3 }, false },     /* surrogate */
+		{ { "\xf4\x90\x80\x80", 4 }, false }, /* beyond U+10FFFF */
 		{ { "\xf5\x80\x80\x80", 4 }, false },
 		{ { "\xff", 1 }, false },
 		{ { "\xe2\x28\xa1", 3 }, false },
-		{ { "12345678\xff", 9 }, false },	/* behind the fast path */
-		{ { "1234567\xc2\xa9" "12345678", 17 }, true }, /* across it */
+		{ { "12345678\xff", 9 }, false }, /* behind the fast path */
+		{ { "1234567\xc2\xa9"
+		    "12345678",
+		    17 },
+		  true }, /* across it */
 	};
 
 	(void)arg;
@@ -116,7 +119,9 @@ static void numbers_are_whole_strings_in_range(void **arg)
 	assert_int_equal(str_u64(STR("8"), 7, &u), -1);
 	assert_int_equal(u, 7); /* untouched on failure */
 
-	static const char *const bad[] = { "", " 1", "1 ", "+1", "-1", "1a", "0x1", "1.0", "/", ":" };
+	static const char *const bad[] = {
+		"", " 1", "1 ", "+1", "-1", "1a", "0x1", "1.0", "/", ":"
+	};
 
 	for (size_t k = 0; k < ARRAY_SIZE(bad); k++)
 		assert_int_equal(str_u64(str_of(bad[k]), UINT64_MAX, &u), -1);
@@ -171,7 +176,8 @@ static void bounded_copies_are_all_or_nothing(void **arg)
 
 static void suggestions_are_near_misses_only(void **arg)
 {
-	static const char *const keys[] = { "listen", "root", "state", "log_level", "sandbox_image" };
+	static const char *const keys[] = { "listen", "root", "state", "log_level",
+		                            "sandbox_image" };
 
 	(void)arg;
 	assert_string_equal(str_suggest("lsiten", keys, ARRAY_SIZE(keys)), "listen"); /* swapped */
@@ -181,7 +187,9 @@ static void suggestions_are_near_misses_only(void **arg)
 	assert_null(str_suggest("plugin", keys, ARRAY_SIZE(keys)));
 	assert_null(str_suggest("rx", keys, ARRAY_SIZE(keys)));
 	assert_null(str_suggest("root", keys, 0));
-	assert_null(str_suggest("a word that is far longer than anything anybody would mistype in a file", keys, 5));
+	assert_null(str_suggest(
+		"a word that is far longer than anything anybody would mistype in a file", keys,
+		5));
 }
 
 int main(void)
