@@ -634,7 +634,7 @@ static bool is_fine_anyway(enum verb verb, const char *text, struct runtime_resu
 
 static int judge(const struct job *job, const struct child_result *child, struct runtime_result *result, struct err *err)
 {
-	char text[180];
+	char text[512]; /* with a path in it that must not be cut */
 
 	if (child_check(&job->child, child, err) == 0) {
 		if (job->verb != VERB_STATE)

@@ -418,8 +418,10 @@ bool runtime_error_is_unknown(const char *text)
 	/* runc; older runc names the container in between */
 	if (has(text, "container does not exist") || (has(text, "container ") && has(text, "does not exist")))
 		return true;
-	/* crun: its status file cannot be opened */
-	return has(text, "/status`: No such file or directory") || has(text, "/status': No such file or directory");
+	/* crun: its status file, or their directory (below our --root), cannot be opened */
+	if (!has(text, "No such file or directory"))
+		return false;
+	return has(text, "/status`: ") || has(text, "/status': ") || (has(text, "cannot open directory ") && has(text, "/runtime/"));
 }
 
 bool runtime_error_is_ended(const char *text)
