@@ -12,7 +12,8 @@
 
 #include "core/base/codec.h"
 
-#define QUEUE_BYTES (1024 * 1024)
+#define QUEUE_BYTES	  (1024 * 1024)
+#define QUEUE_BYTES_PLAIN (64 * 1024) /* without CAP_NET_ADMIN; twice that is below any sane wmem_max */
 
 void attach_init(struct attach *attach, int epoll_fd, uint32_t first_token, uint32_t stdin_token, uint8_t *pending)
 {
@@ -54,7 +55,7 @@ static void watch(const struct attach *attach, int op, unsigned i, uint32_t even
 /* A client whose input is held back is not in the epoll set at all: a hang-up would be reported without end. */
 static bool held(const struct attach *attach, unsigned i)
 {
-	return attach->blocked && (attach->clients[i].flags & MONITOR_ATTACH_STDIN) && !attach->clients[i].slow;
+	return attach->blocked && (attach->clients[i].flags & MONITOR_ATTACH_STDIN);
 }
 
 static void set_blocked(struct attach *attach, bool blocked)
@@ -64,7 +65,7 @@ static void set_blocked(struct attach *attach, bool blocked)
 	for (unsigned i = 0; i < ATTACH_MAX; i++) {
 		const struct attach_client *client = &attach->clients[i];
 
-		if (client->fd < 0 || client->slow || !(client->flags & MONITOR_ATTACH_STDIN))
+		if (client->fd < 0 || !(client->flags & MONITOR_ATTACH_STDIN))
 			continue;
 		watch(attach, blocked ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, i, EPOLLIN);
 	}
@@ -118,15 +119,27 @@ static int send_frame(int fd, enum monitor_frame type, const void *data, size_t 
 	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
+/* Room for what is queued; above the system's limit with CAP_NET_ADMIN only. */
+static void set_queue(int fd, int times)
+{
+	const int bytes = times * QUEUE_BYTES, plain = times * QUEUE_BYTES_PLAIN;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
+		ignore(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &plain, sizeof(plain)));
+}
+
 static void say_close(struct attach *attach, unsigned i, enum monitor_close why)
 {
 	uint8_t byte = (uint8_t)why;
 
-	ignore(send_frame(attach->clients[i].fd, MONITOR_CLOSE, &byte, 1)); /* it may be gone, or read nothing */
+	/* The queue may be full to the brim, which is just what is to be told. */
+	set_queue(attach->clients[i].fd, 2);
+
+	ignore(send_frame(attach->clients[i].fd, MONITOR_CLOSE, &byte, 1)); /* it may be gone */
 	drop(attach, i);
 }
 
-/* Places of clients that are gone but, being held or slow, were not noticed. */
+/* Places of clients that are gone but, being held, were not noticed. */
 static void sweep(struct attach *attach)
 {
 	for (unsigned i = 0; i < ATTACH_MAX; i++) {
@@ -139,7 +152,6 @@ static void sweep(struct attach *attach)
 
 int attach_add(struct attach *attach, int fd, uint8_t flags)
 {
-	const int bytes = QUEUE_BYTES;
 	struct epoll_event ev;
 	unsigned i;
 
@@ -150,9 +162,7 @@ int attach_add(struct attach *attach, int fd, uint8_t flags)
 	if (i == ATTACH_MAX)
 		return -EBUSY;
 
-	/* Above the system's limit with CAP_NET_ADMIN only; else the limit it is. */
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
-		ignore(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)));
+	set_queue(fd, 1);
 	attach->clients[i] = (struct attach_client){ .fd = fd, .flags = flags };
 	if (held(attach, i))
 		return 0;
@@ -171,19 +181,15 @@ void attach_output(struct attach *attach, enum monitor_frame type, const uint8_t
 	for (unsigned i = 0; i < ATTACH_MAX; i++) {
 		struct attach_client *client = &attach->clients[i];
 
-		for (size_t at = 0; at < len && client->fd >= 0 && !client->slow && (client->flags & wants);) {
+		for (size_t at = 0; at < len && client->fd >= 0 && (client->flags & wants);) {
 			size_t n = MIN(len - at, (size_t)MONITOR_DATA_MAX);
 			int rc = send_frame(client->fd, type, data + at, n);
 
 			at += n;
-			if (rc == -EAGAIN || rc == -ENOBUFS || rc == -ENOMEM) {
-				bool was_held = held(attach, i);
-
-				client->slow = true;
-				watch(attach, was_held ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, i, EPOLLOUT);
-			} else if (rc < 0 && rc != -EINTR) {
+			if (rc == -EAGAIN || rc == -ENOBUFS || rc == -ENOMEM)
+				say_close(attach, i, MONITOR_CLOSE_SLOW);
+			else if (rc < 0)
 				drop(attach, i);
-			}
 		}
 	}
 }
@@ -253,7 +259,7 @@ void attach_resize(const struct attach *attach, uint16_t width, uint16_t height)
 		ignore(ioctl(attach->stdin_fd, TIOCSWINSZ, &size)); /* a terminal that hangs up has no size */
 }
 
-void attach_event(struct attach *attach, unsigned i, uint32_t events, uint8_t *frame)
+void attach_event(struct attach *attach, unsigned i, uint8_t *frame)
 {
 	struct attach_client *client = &attach->clients[i];
 	struct monitor_header header;
@@ -263,14 +269,6 @@ void attach_event(struct attach *attach, unsigned i, uint32_t events, uint8_t *f
 
 	if (client->fd < 0)
 		return;
-	if (client->slow) {
-		if (events & (EPOLLHUP | EPOLLERR))
-			drop(attach, i);
-		else if (events & EPOLLOUT)
-			say_close(attach, i, MONITOR_CLOSE_SLOW);
-		return;
-	}
-
 	n = recv(client->fd, frame, MONITOR_FRAME_MAX, MSG_DONTWAIT | MSG_TRUNC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -298,5 +296,5 @@ void attach_close_all(struct attach *attach, enum monitor_close why)
 {
 	for (unsigned i = 0; i < ATTACH_MAX; i++)
 		if (attach->clients[i].fd >= 0)
-			say_close(attach, i, attach->clients[i].slow ? MONITOR_CLOSE_SLOW : why);
+			say_close(attach, i, why);
 }

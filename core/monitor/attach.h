@@ -3,8 +3,8 @@
  * Attach clients: any number up to ATTACH_MAX watch the container's output live and feed its input.
  *
  * Output goes to each client with a send that never blocks, and to the log. The kernel's socket buffer (1 MiB) is the
- * client's queue; a client that lets it fill up is told MONITOR_CLOSE_SLOW as soon as it reads again, and dropped. Neither the
- * container nor its log ever waits for a client.
+ * client's queue; a client that lets it fill up finds MONITOR_CLOSE_SLOW at its end and is dropped. Neither the container nor its
+ * log ever waits for a client.
  *
  * Input of all clients interleaves, frame by frame. One frame is held while the container does not read; meanwhile no
  * client is read from, so the stop reaches each of them through its own socket.
@@ -28,7 +28,6 @@
 struct attach_client {
 	int fd; /* -1: free */
 	uint8_t flags;
-	bool slow;
 };
 
 struct attach {
@@ -51,7 +50,7 @@ void attach_set_stdin(struct attach *attach, int fd, bool tty, bool once);
 NODISCARD int attach_add(struct attach *attach, int fd, uint8_t flags);
 void attach_output(struct attach *attach, enum monitor_frame type, const uint8_t *data, size_t len);
 /* epoll says something about client @i; @frame is a buffer of MONITOR_FRAME_MAX bytes. */
-void attach_event(struct attach *attach, unsigned i, uint32_t events, uint8_t *frame);
+void attach_event(struct attach *attach, unsigned i, uint8_t *frame);
 /* epoll says that the container's input takes bytes again (or never will). */
 void attach_stdin_ready(struct attach *attach);
 void attach_resize(const struct attach *attach, uint16_t width, uint16_t height);

@@ -45,6 +45,7 @@
 #define NEVER		 INT64_MAX
 #define MEMORY_BYTES	 (256 * 1024)
 #define PAGE		 4096
+#define STACK_TRIM	 32 /* pages */
 #define OOM_SCORE_ADJ	 "-998" /* as kubelet protects what must not go before the containers */
 #define PROGRAM_NAME	 "coracle-monitor"
 
@@ -77,6 +78,7 @@ struct monitor {
 
 	const char *log_path, *pid_path, *tty_path; /* of the runtime's calls */
 	struct call call;
+	bool call_ended;
 	int oplock_fd;	   /* of the start op; -1: none, or its daemon is gone */
 	int oplock_owner;  /* the control that gave it */
 	int console_fd;	   /* listening for the terminal during create */
@@ -678,6 +680,7 @@ static void call_done(struct monitor *m, int wstatus)
 
 	call_reaped(&m->call);
 	m->call.conn = -1;
+	m->call_ended = true;
 	switch (kind) {
 	case CALL_CREATE:
 		create_done(m, wstatus, conn, tag);
@@ -873,6 +876,7 @@ static void ask_reopen(struct monitor *m, int conn, uint32_t tag)
 
 static void ask_attach(struct monitor *m, int conn, uint32_t tag, const uint8_t *payload, size_t len)
 {
+	uint8_t flags = len > 0 ? payload[0] : 0; /* the answer overwrites the frame */
 	int fd = m->controls[conn];
 	int rc;
 
@@ -892,7 +896,7 @@ static void ask_attach(struct monitor *m, int conn, uint32_t tag, const uint8_t 
 	m->controls[conn] = -1;
 	if (m->oplock_owner == conn)
 		m->oplock_owner = -1;
-	rc = attach_add(&m->attach, fd, payload[0]);
+	rc = attach_add(&m->attach, fd, flags);
 	if (rc < 0)
 		close(fd);
 }
@@ -1097,21 +1101,33 @@ static int receive_config(struct monitor *m)
 	return 0;
 }
 
-static int prepare(struct monitor *m)
+/* Our own place is the beginning of our memory. NULL: there is none. */
+static struct monitor *monitor_make(void)
 {
 	struct memory memory = { .p = map_memory(MEMORY_BYTES), .size = MEMORY_BYTES };
+	struct monitor *m;
+
+	if (!memory.p)
+		return NULL;
+	m = memory_take(&memory, sizeof(*m), _Alignof(struct monitor));
+	m->memory = memory;
+	return m;
+}
+
+static int prepare(struct monitor *m)
+{
 	sigset_t all, heard;
 	int fd;
 
 	*m = (struct monitor){
-		.memory = memory, .stage = MONITOR_CREATING, .controls = { MONITOR_FD_CONTROL, -1, -1, -1 },
+		.memory = m->memory, .stage = MONITOR_CREATING, .controls = { MONITOR_FD_CONTROL, -1, -1, -1 },
 		.call = { .out_fd = -1, .conn = -1 }, .oplock_fd = -1, .oplock_owner = -1, .console_fd = -1,
 		.log = { .fd = -1 }, .out_fd = -1, .err_fd = -1, .record_fd = -1,
 		.oom = { .counter_fd = -1, .event_fd = -1 },
 	};
 	for (fd = MONITOR_FD_CONTROL; fd < MONITOR_FD_END; fd++)
 		ignore(fd_set_cloexec(fd, true)); /* the op lock may not be there */
-	if (!memory.p || receive_config(m) < 0 || make_paths(m) < 0)
+	if (receive_config(m) < 0 || make_paths(m) < 0)
 		return -1;
 	if (flag(m, MONITOR_HAS_OPLOCK)) {
 		m->oplock_fd = MONITOR_FD_OPLOCK;
@@ -1166,7 +1182,7 @@ static void on_signals(struct monitor *m)
 		reap(m);
 }
 
-static void on_event(struct monitor *m, uint32_t token, uint32_t events)
+static void on_event(struct monitor *m, uint32_t token)
 {
 	switch (token) {
 	case TOKEN_SIGNAL:
@@ -1200,7 +1216,7 @@ static void on_event(struct monitor *m, uint32_t token, uint32_t events)
 		return;
 	default:
 		if (token >= TOKEN_CLIENT)
-			attach_event(&m->attach, token - TOKEN_CLIENT, events, m->frame);
+			attach_event(&m->attach, token - TOKEN_CLIENT, m->frame);
 		else
 			on_control(m, (int)(token - TOKEN_CONTROL));
 	}
@@ -1251,26 +1267,43 @@ static bool is_over(const struct monitor *m)
 	return m->stage == MONITOR_EXITED && m->drained && (m->delivered || m->released || m->terminated);
 }
 
+/*
+ * Starting a container needs several pages of stack, waiting for its end one. There are no signal handlers, so nobody uses
+ * what lies below the page under our frame.
+ */
+static void trim_stack(void)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)(PAGE - 1);
+	uintptr_t low = here - (uintptr_t)STACK_TRIM * PAGE;
+
+	ignore(madvise((void *)low, (STACK_TRIM - 1) * PAGE, MADV_DONTNEED) < 0); /* only memory is at stake */
+}
+
 int monitor_main(void)
 {
+	struct monitor *m = monitor_make();
 	struct epoll_event events[8];
-	struct monitor m;
 	const char *what;
 	int rc;
 
-	if (prepare(&m) < 0)
+	if (!m || prepare(m) < 0)
 		return 1;
-	rc = begin(&m, &what);
+	rc = begin(m, &what);
 	if (rc < 0)
-		fail_sys(&m, 0, m.call.tag, rc, what);
-	while (!is_over(&m)) {
-		int n = epoll_wait(m.epoll_fd, events, ARRAY_SIZE(events), next_tick_ms(&m));
+		fail_sys(m, 0, m->call.tag, rc, what);
+	while (!is_over(m)) {
+		int n;
 
+		if (m->call_ended) {
+			trim_stack();
+			m->call_ended = false;
+		}
+		n = epoll_wait(m->epoll_fd, events, ARRAY_SIZE(events), next_tick_ms(m));
 		for (int i = 0; i < n; i++)
-			on_event(&m, events[i].data.u32, events[i].events);
-		tick(&m);
+			on_event(m, events[i].data.u32);
+		tick(m);
 	}
-	if (m.stage == MONITOR_EXITED && !m.delivered && m.record_fd >= 0)
-		ignore(fdatasync(m.record_fd));
-	return m.stage == MONITOR_FAILED;
+	if (m->stage == MONITOR_EXITED && !m->delivered && m->record_fd >= 0)
+		ignore(fdatasync(m->record_fd));
+	return m->stage == MONITOR_FAILED;
 }
