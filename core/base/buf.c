@@ -67,7 +67,7 @@ char *buf_reserve(struct buf *buf, size_t len)
 
 void buf_grew(struct buf *buf, size_t len)
 {
-	ensure(len < buf->cap - buf->len);
+	ensure(buf->data && len < buf->cap - buf->len);
 	buf->len += len;
 	buf->data[buf->len] = '\0';
 }

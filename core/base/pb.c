@@ -665,10 +665,9 @@ static bool is_default(const pb_field_iter_t *field)
 		return !*(const char *)field->pData;
 	case PB_LTYPE_BYTES:
 		return ((const pb_bytes_array_t *)field->pData)->size == 0;
-	case PB_LTYPE_SUBMESSAGE:
-		return false; /* judged by what it encodes to */
-	case PB_LTYPE_FIXED_LENGTH_BYTES:
-		return false; /* has no shorter form */
+	case PB_LTYPE_SUBMESSAGE:         /* judged by what it encodes to */
+	case PB_LTYPE_FIXED_LENGTH_BYTES: /* has no shorter form */
+		return false;
 	default:
 		return is_zero(field->pData, field->data_size);
 	}

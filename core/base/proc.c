@@ -96,7 +96,7 @@ bool proc_is_alive(pid_t pid, uint64_t start_ticks)
 
 int proc_boot_id(uint8_t ret_id[16])
 {
-	char text[64], digits[33];
+	char text[64] = "", digits[33];
 	size_t n = 0;
 	int rc;
 

@@ -427,6 +427,7 @@ static void the_last_of_several_strings_wins(void **arg)
 
 static void small_requests_cannot_make_large_messages(void **arg)
 {
+	static const uint8_t empty_message[] = { 0xb2, 0x01, 0x00 };
 	cleanup_free char *wire = xcalloc(200000, 3);
 	struct pb_arena *arena = pb_arena_new(MIB);
 	struct err err = { .code = CODE_OK };
@@ -434,7 +435,7 @@ static void small_requests_cannot_make_large_messages(void **arg)
 
 	(void)arg;
 	for (size_t i = 0; i < 200000; i++)
-		memcpy(wire + 3 * i, "\xb2\x01\x00", 3); /* an empty message of 56 bytes */
+		memcpy(wire + 3 * i, empty_message, sizeof(empty_message)); /* 56 bytes each */
 	assert_int_equal(decode(arena, &msg, wire, 600000, &err), -1);
 	assert_int_equal(err.code, CODE_RESOURCE_EXHAUSTED);
 	assert_non_null(strstr(err.msg, "RunRequest: takes more than 1048576 bytes of memory"));
@@ -462,12 +463,13 @@ static void the_budget_grows_with_the_request_up_to_a_limit(void **arg)
 static void long_lists_cost_memory_in_proportion(void **arg)
 {
 	enum { COUNT = 50000 };
+	static const uint8_t one_word[] = { 0xa2, 0x01, 0x01, 'w' };
 	cleanup_free char *wire = xcalloc(COUNT, 4);
 	struct err err = { .code = CODE_OK };
 	struct sample msg;
 
 	for (size_t i = 0; i < COUNT; i++)
-		memcpy(wire + 4 * i, "\xa2\x01\x01w", 4);
+		memcpy(wire + 4 * i, one_word, sizeof(one_word));
 	assert_int_equal(decode(*arg, &msg, wire, (size_t)COUNT * 4, &err), 0);
 	assert_int_equal(msg.words_count, COUNT);
 	assert_string_equal(msg.words[COUNT - 1], "w");
