@@ -323,10 +323,20 @@ T        ?=
 TESTS_C  := $(sort $(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c tests/unit/*/*/*/test_*.c))
 TESTS_C  := $(if $T,$(filter tests/unit/$(T:/=)/% tests/unit/$T.c,$(TESTS_C)),$(TESTS_C))
 TESTS    := $(TESTS_C:tests/unit/%.c=$O/tests/%)
-TEST_LIB := $(if $(wildcard tests/lib/*.c),$O/lib/tests-lib.a)
 
-$O/lib/tests-lib.a: $(call objs,$(wildcard tests/lib/*.c))
-	$(Q)mkdir -p $(@D) && rm -f $@ && $(AR) rcsD $@ $^
+# What tests share: tests/lib, and of tests/crash all but its programs.
+CRASH_C    := $(sort $(wildcard tests/crash/test_*.c tests/crash/matrix.c))
+TEST_LIB_C := $(wildcard tests/lib/*.c) $(filter-out $(CRASH_C),$(wildcard tests/crash/*.c))
+TEST_LIB   := $(if $(TEST_LIB_C),$O/lib/tests-lib.a)
+$(call key,$O/keys/tests-lib,$(TEST_LIB_C))
+$O/lib/tests-lib.a: $(call objs,$(TEST_LIB_C)) $O/keys/tests-lib
+	$(Q)mkdir -p $(@D) && rm -f $@ && $(AR) rcsD $@ $(filter %.o,$^)
+
+# The folders that a program outside tests/unit calls: what its #include lines name.
+PROGRAMS_C     := $(sort $(wildcard tests/fuzz/fuzz_*.c tests/integration/test_*.c tests/integration/*/test_*.c))
+PROGRAM_INCS   := $(if $(PROGRAMS_C),$(shell awk -F'"' '/^\#include "/ && sub("/[^/]*$$", "", $$2) { print FILENAME "|" $$2 }' $(PROGRAMS_C)))
+includes        = $(sort $(patsubst $1|%,%,$(filter $1|%,$(PROGRAM_INCS))))
+program_folders = $(filter $(FOLDERS_ALL),$(call includes,$1) $(if $(filter cri/proto,$(call includes,$1)),cri/grpc) $(if $(filter nri/proto,$(call includes,$1)),nri))
 
 # A comment /* link-wrap: fsync fdatasync */ in a test replaces these functions at link time.
 wraps = $$(sed -n 's,^.*/\* *link-wrap:\([^*]*\)\*/.*$$,\1,p' $1 | tr -s ' \t' '\n' | sed -n 's/..*/-Wl,--wrap=&/p')
@@ -358,24 +368,30 @@ asan tsan:
 
 # -------------------------------------------------------------------------------------- crash, integration, bench
 
-# tests/crash/test_*.c and tests/bench/*.c are programs that may use everything; the other files of tests/crash are shared by
-# its programs.
-CRASH_C  := $(sort $(wildcard tests/crash/test_*.c))
+# Programs of tests/crash and tests/bench may use everything.
 CRASH    := $(CRASH_C:tests/crash/%.c=$O/crash/%)
-CRASH_LIB_C := $(filter-out $(CRASH_C),$(wildcard tests/crash/*.c))
 BENCH_C  := $(sort $(wildcard tests/bench/*.c))
 BENCH    := $(BENCH_C:tests/bench/%.c=$O/bench/%)
 ALL_FOLDERS := $(filter-out cmd cmd/ctl cmd/check,$(FOLDERS_ALL))
-$(foreach t,$(CRASH_C),$(eval $(call program_rule,$(t:tests/crash/%.c=$O/crash/%),$t $(CRASH_LIB_C),$(ALL_FOLDERS))))
+$(foreach t,$(CRASH_C),$(eval $(call program_rule,$(t:tests/crash/%.c=$O/crash/%),$t,$(ALL_FOLDERS))))
 $(foreach t,$(BENCH_C),$(eval $(call program_rule,$(t:tests/bench/%.c=$O/bench/%),$t,$(ALL_FOLDERS))))
+
+# tests/integration/**/test_*.c are cmocka programs too, one at a time since they change the machine; run.sh does the rest.
+# T narrows them down as it does for check.
+INTEGRATION_C := $(filter tests/integration/%,$(PROGRAMS_C))
+INTEGRATION_C := $(if $T,$(filter tests/integration/$(T:/=)/% tests/integration/$T.c,$(INTEGRATION_C)),$(INTEGRATION_C))
+INTEGRATION   := $(INTEGRATION_C:tests/integration/%.c=$O/integration/%)
+$(foreach t,$(INTEGRATION_C),$(eval $(call program_rule,$(t:tests/integration/%.c=$O/integration/%),$t,$(call program_folders,$t))))
+INTEGRATION_RUNS := $(if $(INTEGRATION),'JOBS=1 TEST_TIMEOUT=600 scripts/run-tests.sh $O/integration $(INTEGRATION)') \
+                    $(if $T,,'tests/integration/run.sh')
 
 .PHONY: check-crash check-integration bench
 check-crash: $(CRASH)
 	$(Q)$(SAN_ENV) TEST_TIMEOUT=$${TEST_TIMEOUT:-600} \
 		$(if $(wildcard scripts/crash-matrix.sh),scripts/crash-matrix.sh,scripts/run-tests.sh) $O/crash $(CRASH)
 
-check-integration: $(CORACLE)
-	$(Q)CORACLE=$(abspath $(CORACLE)) tests/integration/run.sh
+check-integration: $(INTEGRATION) $(if $T,,$(CORACLE))
+	$(Q)$(SAN_ENV) CORACLE=$(abspath $(CORACLE)) scripts/add-counts.sh $(INTEGRATION_RUNS)
 
 bench: $(BENCH) $(CORACLE)
 	$(Q)$(if $(wildcard tests/bench/run.sh),CORACLE=$(abspath $(CORACLE)) tests/bench/run.sh $O/bench,set -- $(BENCH); for program; do $$program; done)
@@ -386,14 +402,12 @@ bench: $(BENCH) $(CORACLE)
 # committed corpus is tests/fuzz/corpus/X, what is found on the way stays in build/fuzz/X.
 FUZZ_C       := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ         := $(FUZZ_C:tests/fuzz/fuzz_%.c=%)
-FUZZ_INCS    := $(if $(FUZZ_C),$(shell awk -F'"' '/^\#include "/ && sub("/[^/]*$$", "", $$2) { print FILENAME "|" $$2 }' $(FUZZ_C)))
-fuzz_folders  = $(filter $(FOLDERS_ALL) cri nri,$(patsubst $1|%,%,$(filter $1|%,$(FUZZ_INCS))) $(if $(filter $1|cri/proto,$(FUZZ_INCS)),cri/grpc) $(if $(filter $1|nri/proto,$(FUZZ_INCS)),nri))
 FUZZ_REPLAY  := $(FUZZ:%=$O/replay/%)
 
 ifeq ($(VARIANT),fuzz)
-$(foreach f,$(FUZZ),$(eval $(call program_rule,$O/fuzz/$f,tests/fuzz/fuzz_$f.c,$(call fuzz_folders,tests/fuzz/fuzz_$f.c),-fsanitize=fuzzer)))
+$(foreach f,$(FUZZ),$(eval $(call program_rule,$O/fuzz/$f,tests/fuzz/fuzz_$f.c,$(call program_folders,tests/fuzz/fuzz_$f.c),-fsanitize=fuzzer)))
 else
-$(foreach f,$(FUZZ),$(eval $(call program_rule,$O/replay/$f,tests/fuzz/fuzz_$f.c tests/fuzz/driver.c,$(call fuzz_folders,tests/fuzz/fuzz_$f.c))))
+$(foreach f,$(FUZZ),$(eval $(call program_rule,$O/replay/$f,tests/fuzz/fuzz_$f.c tests/fuzz/driver.c,$(call program_folders,tests/fuzz/fuzz_$f.c))))
 endif
 
 .PHONY: fuzz-build fuzz-smoke fuzz-replay

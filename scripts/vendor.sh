@@ -57,7 +57,7 @@ download() {
 	elif [[ $log == *404* ]]; then
 		why="$1: not found (404)"
 	else
-		why="$1: $(echo "$log" | sed -n 's/^E: //p' | tail -n 1)"
+		why="$1: $(sed -n 's/^E: Failed to fetch [^ ]* *//p; s/^E: //p' <<<"$log" | head -n 1)"
 	fi
 	rm -f "$tmp" "$tmp.FAILED"
 	return 1
