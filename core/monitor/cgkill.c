@@ -122,7 +122,7 @@ static void wait_frozen(int dirfd)
 	}
 }
 
-int cgroup_kill(const char *const *cgroups)
+int cgkill_pass(const char *const *cgroups)
 {
 	int freezer = -1;
 	int found = 0;

@@ -8,10 +8,10 @@
 #include "core/base/attr.h"
 
 /*
- * cgroup_kill - one pass over every directory of @cgroups (NULL terminated) and all below: v2 through cgroup.kill; v1 (and a
+ * cgkill_pass - one pass over every directory of @cgroups (NULL terminated) and all below: v2 through cgroup.kill; v1 (and a
  * v2 older than 5.14) by killing each process while the freezer, where there is one, keeps them from forking.
  * Returns: how many processes were found alive; 0: the cgroups are empty or gone. Never kills ourselves or pid 1.
  */
-int cgroup_kill(const char *const *cgroups);
+int cgkill_pass(const char *const *cgroups);
 
 #endif

@@ -781,7 +781,7 @@ static void exited_tick(struct monitor *m, int64_t now_ns)
 	bool over = now_ns >= m->drain_end_ns;
 
 	if (!m->cgroup_empty && now_ns >= m->kill_next_ns) {
-		m->cgroup_empty = cgroup_kill(m->config.cgroups) == 0;
+		m->cgroup_empty = cgkill_pass(m->config.cgroups) == 0;
 		m->kill_next_ns = now_ns + KILL_EVERY_NS;
 	}
 	if (!m->drained) {
