@@ -324,13 +324,16 @@ TESTS_C  := $(sort $(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c test
 TESTS_C  := $(if $T,$(filter tests/unit/$(T:/=)/% tests/unit/$T.c,$(TESTS_C)),$(TESTS_C))
 TESTS    := $(TESTS_C:tests/unit/%.c=$O/tests/%)
 
-# What tests share: tests/lib, and of tests/crash all but its programs.
-CRASH_C    := $(sort $(wildcard tests/crash/test_*.c tests/crash/matrix.c))
-TEST_LIB_C := $(wildcard tests/lib/*.c) $(filter-out $(CRASH_C),$(wildcard tests/crash/*.c))
+TEST_LIB_C := $(wildcard tests/lib/*.c)
 TEST_LIB   := $(if $(TEST_LIB_C),$O/lib/tests-lib.a)
 $(call key,$O/keys/tests-lib,$(TEST_LIB_C))
 $O/lib/tests-lib.a: $(call objs,$(TEST_LIB_C)) $O/keys/tests-lib
 	$(Q)mkdir -p $(@D) && rm -f $@ && $(AR) rcsD $@ $(filter %.o,$^)
+
+# A comment /* link-with: tests/crash/simdisk.c */ in a program's source links that file too, ahead of the archives: it may stand in
+# for one of ours.
+LINK_WITH := $(shell grep -r --include='*.c' -o 'link-with:[^*]*' tests 2>/dev/null | awk '{ file = $$1; sub(":link-with:$$", "", file); for (i = 2; i <= NF; i++) print file "|" $$i }')
+with       = $1 $(sort $(foreach s,$1,$(patsubst $s|%,%,$(filter $s|%,$(LINK_WITH)))))
 
 # The folders that a program outside tests/unit calls: what its #include lines name.
 PROGRAMS_C     := $(sort $(wildcard tests/fuzz/fuzz_*.c tests/integration/test_*.c tests/integration/*/test_*.c))
@@ -343,10 +346,10 @@ wraps = $$(sed -n 's,^.*/\* *link-wrap:\([^*]*\)\*/.*$$,\1,p' $1 | tr -s ' \t' '
 
 # program_rule PROGRAM,SOURCES,FOLDERS,LINK FLAGS: a program of ours that is not coracle.
 define program_rule
-$1: $(call objs,$2) $(TEST_LIB) $(call archives,$3) $(VENDOR_ALL)
+$1: $(call objs,$(call with,$2)) $(TEST_LIB) $(call archives,$3) $(VENDOR_ALL)
 	$$(call say,LINK,$1)
 	$$(Q)mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $4 $$(call wraps,$2) -o $$@ $(call objs,$2) \
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $4 $$(call wraps,$2) -o $$@ $(call objs,$(call with,$2)) \
 		-Wl,--start-group $(TEST_LIB) $(call archives,$3) $$(VENDOR_ALL) -Wl,--end-group
 endef
 $(foreach t,$(TESTS_C),$(eval $(call program_rule,$(t:tests/unit/%.c=$O/tests/%),$t,$(patsubst tests/unit/%/,%,$(dir $t)))))
@@ -368,12 +371,14 @@ asan tsan:
 
 # -------------------------------------------------------------------------------------- crash, integration, bench
 
-# Programs of tests/crash and tests/bench may use everything.
+# Programs of tests/crash and tests/bench may use everything; the other files of tests/crash are linked into its programs.
+CRASH_C     := $(sort $(wildcard tests/crash/test_*.c tests/crash/matrix.c))
+CRASH_LIB_C := $(filter-out $(CRASH_C),$(wildcard tests/crash/*.c))
 CRASH    := $(CRASH_C:tests/crash/%.c=$O/crash/%)
 BENCH_C  := $(sort $(wildcard tests/bench/*.c))
 BENCH    := $(BENCH_C:tests/bench/%.c=$O/bench/%)
 ALL_FOLDERS := $(filter-out cmd cmd/ctl cmd/check,$(FOLDERS_ALL))
-$(foreach t,$(CRASH_C),$(eval $(call program_rule,$(t:tests/crash/%.c=$O/crash/%),$t,$(ALL_FOLDERS))))
+$(foreach t,$(CRASH_C),$(eval $(call program_rule,$(t:tests/crash/%.c=$O/crash/%),$t $(CRASH_LIB_C),$(ALL_FOLDERS))))
 $(foreach t,$(BENCH_C),$(eval $(call program_rule,$(t:tests/bench/%.c=$O/bench/%),$t,$(ALL_FOLDERS))))
 
 # tests/integration/**/test_*.c are cmocka programs too, one at a time since they change the machine; run.sh does the rest.
