@@ -17,7 +17,8 @@ O       := $(BUILD)/$(VARIANT)
 GEN     := build/gen
 INC     := build/include
 Q       := $(if $(V),,@)
-say      = $(if $(V),,@printf '  %-8s %s\n' '$1' '$2')
+silent  := $(findstring s,$(firstword -$(MAKEFLAGS)))
+say      = $(if $(V)$(silent),@:,@printf '  %-8s %s\n' '$1' '$2')
 
 ARCH    := $(shell uname -m)
 HOSTCC  := gcc
@@ -87,9 +88,8 @@ CPPFLAGS := -std=gnu17 -Ulinux -D_GNU_SOURCE -I. -I$(GEN) -isystem $(INC) $(PB_D
 CFLAGS   := $(FLAGS_$(VARIANT)) -g $(PREFIX_MAP)
 LDFLAGS  := $(LDFLAGS_$(VARIANT))
 
-# Flags for the objects below a path, added to the above.
-flags_cmd/main        := -DCORACLE_VERSION='"$(VERSION)"'
-flags_cmd/version     := -DCORACLE_VERSION='"$(VERSION)"'
+# Only cmd knows the version, so that a new one compiles little again; the rest is told by its constructors.
+cmd_flags             := -DCORACLE_VERSION='"$(VERSION)"'
 # A test may define __wrap_x, a fuzz target LLVMFuzzerTestOneInput: nobody declares these.
 test_flags            := -Wno-missing-prototypes
 
@@ -222,9 +222,9 @@ VENDOR_LINK := $(filter-out %/libcmocka.a,$(VENDOR_ALL)) # for coracle: cmocka i
 
 # -------------------------------------------------------------------------------------------- compile and archive
 
-$(call key,$O/keys/cflags,$(CC) $(CC_VERSION) $(CPPFLAGS) $(CFLAGS) $(WARN) $(flags_cmd/main))
+$(call key,$O/keys/cflags,$(CC) $(CC_VERSION) $(CPPFLAGS) $(CFLAGS) $(WARN) $(cmd_flags))
 
-path_flags = $(flags_$1) $(if $(filter tests/%,$1),$(test_flags))
+path_flags = $(if $(filter cmd/%,$1),$(cmd_flags)) $(if $(filter tests/%,$1),$(test_flags))
 
 $O/obj/%.o: %.c $O/keys/cflags $(HEADERS) $(TOOLCHAIN) | $(GEN_H)
 	$(call say,CC,$<)
@@ -478,7 +478,7 @@ lint-cppcheck: $(GEN_H) $(HEADERS)
 $O/analyze/%.txt: %.c $O/keys/cflags $(HEADERS) | $(GEN_H)
 	$(call say,ANALYZE,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(flags_$*) -fanalyzer -MMD -MP -MF $O/analyze/$*.d -MT $@ -c -o /dev/null $< 2>$@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(call path_flags,$*) -fanalyzer -MMD -MP -MF $O/analyze/$*.d -MT $@ -c -o /dev/null $< 2>$@
 analyze: $(OWN_C:%.c=$O/analyze/%.txt)
 	$(Q)cat $^; printf '%d findings\n' "$$(cat $^ | grep -c 'warning: .*\[-Wanalyzer')"
 
