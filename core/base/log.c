@@ -297,7 +297,7 @@ static void emit(enum log_level level, const struct log_ctx *ctx, struct str mes
 
 void log_line(enum log_level level, const struct log_ctx *ctx, const char *fmt, ...)
 {
-	cleanup(buf_release) struct buf message;
+	cleanup(buf_release) struct buf message = { 0 };
 	int saved = errno; /* callers log between a failed call and the use of its errno */
 	va_list ap;
 
