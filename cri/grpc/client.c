@@ -1,7 +1,8 @@
 /* cri/grpc/client.c
  *
- * One call after the other on one connection. The descriptor is nonblocking and poll() waits for whatever the session wants
- * next, so that a server that answers while it is still being written to cannot deadlock with us.
+ * One call after the other on one connection. The descriptor is nonblocking and poll() waits for
+ * whatever the session wants next, so that a server that answers while it is still being written to
+ * cannot deadlock with us.
  */
 #include "cri/grpc/client.h"
 
@@ -15,8 +16,8 @@
 #include <nghttp2/nghttp2.h>
 
 #include "core/base/attr.h"
-#include "core/base/bug.h"
 #include "core/base/buf.h"
+#include "core/base/bug.h"
 #include "core/base/clock.h"
 #include "core/base/fd.h"
 #include "core/base/mem.h"
@@ -24,7 +25,9 @@
 #include "cri/grpc/grpc.h"
 
 enum {
-	MAX_MESSAGE_BYTES = 64 * 1024 * 1024, /* kubelet stops at 16 MiB; an operator's tool shows what there is */
+	MAX_MESSAGE_BYTES =
+		64 * 1024 *
+		1024, /* kubelet stops at 16 MiB; an operator's tool shows what there is */
 	ARENA_BYTES = 256 * 1024 * 1024,
 	STREAM_WINDOW_BYTES = 1024 * 1024,
 	CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024,
@@ -66,11 +69,13 @@ static struct reply *reply_of(struct grpc_client *client, int32_t stream_id)
 	return client->reply && client->reply->stream_id == stream_id ? client->reply : NULL;
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-		     const uint8_t *value, size_t value_len, uint8_t flags UNUSED, void *user_data)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags UNUSED,
+                     void *user_data)
 {
 	struct reply *reply = reply_of(user_data, frame->hd.stream_id);
-	struct str key = { (const char *)name, name_len }, text = { (const char *)value, value_len };
+	struct str key = { (const char *)name, name_len },
+		   text = { (const char *)value, value_len };
 	uint64_t number;
 
 	ignore(session);
@@ -82,14 +87,16 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 		reply->grpc_status = str_u64(text, 1000, &number) == 0 ? (int)number : CODE_UNKNOWN;
 	} else if (str_eq_c(key, "grpc-message")) {
 		buf_clear(&reply->text);
-		ignore(grpc_message_decode(&reply->text, text)); /* too long: its beginning has to do */
+		ignore(grpc_message_decode(&reply->text,
+		                           text)); /* too long: its beginning has to do */
 	}
 	return 0;
 }
 
 static int stop_call(struct grpc_client *client, struct reply *reply)
 {
-	ignore(nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, reply->stream_id, NGHTTP2_CANCEL));
+	ignore(nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, reply->stream_id,
+	                                 NGHTTP2_CANCEL));
 	reply->closed = true;
 	return 0;
 }
@@ -99,15 +106,19 @@ static int take_messages(struct grpc_client *client, struct reply *reply)
 {
 	while (reply->input.len >= GRPC_PREFIX_BYTES) {
 		const uint8_t *p = (const uint8_t *)reply->input.data;
-		uint32_t len = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
+		uint32_t len =
+			(uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
 
 		if (p[0] != 0 || len > MAX_MESSAGE_BYTES) {
-			err_set(&reply->err, CODE_INTERNAL, "response message is compressed or too large (%" PRIu32 " bytes)", len);
+			err_set(&reply->err, CODE_INTERNAL,
+			        "response message is compressed or too large (%" PRIu32 " bytes)",
+			        len);
 			return stop_call(client, reply);
 		}
 		if (reply->input.len - GRPC_PREFIX_BYTES < len)
 			return 0;
-		reply->stopped = reply->on_message(reply->arg, (struct str){ reply->input.data + GRPC_PREFIX_BYTES, len });
+		reply->stopped = reply->on_message(
+			reply->arg, (struct str){ reply->input.data + GRPC_PREFIX_BYTES, len });
 		if (reply->stopped)
 			return stop_call(client, reply);
 		buf_consume(&reply->input, GRPC_PREFIX_BYTES + len);
@@ -115,8 +126,8 @@ static int take_messages(struct grpc_client *client, struct reply *reply)
 	return 0;
 }
 
-static int on_data(nghttp2_session *session, uint8_t flags UNUSED, int32_t stream_id, const uint8_t *data, size_t len,
-		   void *user_data)
+static int on_data(nghttp2_session *session, uint8_t flags UNUSED, int32_t stream_id,
+                   const uint8_t *data, size_t len, void *user_data)
 {
 	struct reply *reply = reply_of(user_data, stream_id);
 
@@ -130,7 +141,8 @@ static int on_data(nghttp2_session *session, uint8_t flags UNUSED, int32_t strea
 	return take_messages(user_data, reply);
 }
 
-static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code, void *user_data)
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code,
+                           void *user_data)
 {
 	struct reply *reply = reply_of(user_data, stream_id);
 
@@ -142,8 +154,8 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
 	return 0;
 }
 
-static ssize_t on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t size, uint32_t *data_flags,
-		       nghttp2_data_source *source UNUSED, void *user_data)
+static ssize_t on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t size,
+                       uint32_t *data_flags, nghttp2_data_source *source UNUSED, void *user_data)
 {
 	struct reply *reply = reply_of(user_data, stream_id);
 	size_t n;
@@ -210,14 +222,16 @@ static int fill(struct grpc_client *client, struct err *err)
 
 static int wait_ready(struct grpc_client *client, int64_t deadline_ns, struct err *err)
 {
-	struct pollfd pfd = { .fd = client->fd, .events = (short)(POLLIN | (client->out_len ? POLLOUT : 0)) };
+	struct pollfd pfd = { .fd = client->fd,
+		              .events = (short)(POLLIN | (client->out_len ? POLLOUT : 0)) };
 	int timeout_ms = -1;
 
 	if (deadline_ns != INT64_MAX) {
 		int64_t left_ns = deadline_ns - clock_boot_ns();
 
 		if (left_ns <= 0)
-			return err_set(err, CODE_DEADLINE_EXCEEDED, "no answer from %s in time", client->path);
+			return err_set(err, CODE_DEADLINE_EXCEEDED, "no answer from %s in time",
+			               client->path);
 		timeout_ms = (int)MIN((left_ns + NS_PER_MS - 1) / NS_PER_MS, (int64_t)INT_MAX);
 	}
 	if (poll(&pfd, 1, timeout_ms) < 0 && errno != EINTR)
@@ -225,7 +239,8 @@ static int wait_ready(struct grpc_client *client, int64_t deadline_ns, struct er
 	return 0;
 }
 
-static int run(struct grpc_client *client, struct reply *reply, int64_t deadline_ns, struct err *err)
+static int run(struct grpc_client *client, struct reply *reply, int64_t deadline_ns,
+               struct err *err)
 {
 	while (!reply->closed) {
 		if (flush(client, err) < 0)
@@ -238,7 +253,8 @@ static int run(struct grpc_client *client, struct reply *reply, int64_t deadline
 			return -1;
 	}
 	if (err->code)
-		ignore(flush(client, &(struct err){ 0 })); /* the reset, if the server still listens */
+		ignore(flush(client,
+		             &(struct err){ 0 })); /* the reset, if the server still listens */
 	else if (flush(client, err) < 0)
 		return -1;
 	return err->code ? -1 : 0;
@@ -273,23 +289,31 @@ static int status_of(const struct reply *reply, struct err *err)
 	if (reply->stopped || reply->grpc_status == CODE_OK)
 		return 0;
 	if (reply->grpc_status > 0)
-		return err_set(err, reply->grpc_status <= CODE_UNAUTHENTICATED ? (enum code)reply->grpc_status : CODE_UNKNOWN, "%s",
-			       reply->text.len ? reply->text.data : code_name((enum code)reply->grpc_status));
+		return err_set(err,
+		               reply->grpc_status <= CODE_UNAUTHENTICATED
+		                       ? (enum code)reply->grpc_status
+		                       : CODE_UNKNOWN,
+		               "%s",
+		               reply->text.len ? reply->text.data
+		                               : code_name((enum code)reply->grpc_status));
 	if (reply->reset_code)
-		return err_set(err, code_of_reset(reply->reset_code), "call was reset by the server: %s",
-			       nghttp2_http2_strerror(reply->reset_code));
-	return err_set(err, CODE_INTERNAL, "no gRPC status in the answer (HTTP status %d)", reply->http_status);
+		return err_set(err, code_of_reset(reply->reset_code),
+		               "call was reset by the server: %s",
+		               nghttp2_http2_strerror(reply->reset_code));
+	return err_set(err, CODE_INTERNAL, "no gRPC status in the answer (HTTP status %d)",
+	               reply->http_status);
 }
 
 static nghttp2_nv header(const char *name, const char *value)
 {
 	return (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name,
-			     .namelen = strlen(name),
-			     .value = (uint8_t *)(uintptr_t)value,
-			     .valuelen = strlen(value) };
+		             .namelen = strlen(name),
+		             .value = (uint8_t *)(uintptr_t)value,
+		             .valuelen = strlen(value) };
 }
 
-static int submit(struct grpc_client *client, const struct grpc_client_call *call, struct reply *reply, struct err *err)
+static int submit(struct grpc_client *client, const struct grpc_client_call *call,
+                  struct reply *reply, struct err *err)
 {
 	char timeout[16];
 	nghttp2_nv nva[] = {
@@ -309,11 +333,13 @@ static int submit(struct grpc_client *client, const struct grpc_client_call *cal
 	else if (call->timeout_ms <= 99999999)
 		ignore(str_format(timeout, sizeof(timeout), "%" PRId64 "m", call->timeout_ms));
 	else
-		ignore(str_format(timeout, sizeof(timeout), "%" PRId64 "S", MIN(call->timeout_ms / 1000, INT64_C(99999999))));
+		ignore(str_format(timeout, sizeof(timeout), "%" PRId64 "S",
+		                  MIN(call->timeout_ms / 1000, INT64_C(99999999))));
 	nva[ARRAY_SIZE(nva) - 1] = header("grpc-timeout", timeout);
 
-	reply->stream_id = nghttp2_submit_request(client->session, NULL, nva, n,
-						  &(nghttp2_data_provider){ .read_callback = on_read }, NULL);
+	reply->stream_id =
+		nghttp2_submit_request(client->session, NULL, nva, n,
+	                               &(nghttp2_data_provider){ .read_callback = on_read }, NULL);
 	if (reply->stream_id < 0)
 		return broken(client, err, nghttp2_strerror(reply->stream_id));
 	return 0;
@@ -338,14 +364,15 @@ static int encode_request(const struct grpc_client_call *call, struct buf *out, 
 }
 
 static int do_call(struct grpc_client *client, const struct grpc_client_call *call,
-		   int (*on_message)(void *arg, struct str message), void *arg, struct err *err)
+                   int (*on_message)(void *arg, struct str message), void *arg, struct err *err)
 {
 	struct reply reply = { .on_message = on_message, .arg = arg, .grpc_status = -1 };
 	int64_t deadline_ns = INT64_MAX;
 	int ret = -1;
 
 	if (client->broken)
-		return err_set(err, CODE_UNAVAILABLE, "connection to %s has failed before", client->path);
+		return err_set(err, CODE_UNAVAILABLE, "connection to %s has failed before",
+		               client->path);
 	if (call->timeout_ms > 0 && call->timeout_ms < INT64_MAX / (4 * NS_PER_MS))
 		deadline_ns = clock_boot_ns() + call->timeout_ms * NS_PER_MS;
 	buf_init(&reply.input, MAX_MESSAGE_BYTES + GRPC_PREFIX_BYTES + READ_BYTES);
@@ -353,7 +380,8 @@ static int do_call(struct grpc_client *client, const struct grpc_client_call *ca
 
 	client->reply = &reply;
 	*err = (struct err){ 0 };
-	if (encode_request(call, &reply.request, err) == 0 && submit(client, call, &reply, err) == 0) {
+	if (encode_request(call, &reply.request, err) == 0 &&
+	    submit(client, call, &reply, err) == 0) {
 		/* a status that arrived says more than the broken connection behind it */
 		ret = run(client, &reply, deadline_ns, err);
 		if (ret == 0 || reply.grpc_status >= 0) {
@@ -381,14 +409,15 @@ static int unary_message(void *arg, struct str message)
 	struct unary *unary = arg;
 
 	if (unary->got)
-		return err_set(&unary->err, CODE_INTERNAL, "%s: more than one response", unary->call->method);
+		return err_set(&unary->err, CODE_INTERNAL, "%s: more than one response",
+		               unary->call->method);
 	unary->got = true;
-	return pb_decode_msg(unary->arena, unary->call->response_desc, unary->response, message.p, message.len,
-			     unary->call->method, &unary->err);
+	return pb_decode_msg(unary->arena, unary->call->response_desc, unary->response, message.p,
+	                     message.len, unary->call->method, &unary->err);
 }
 
-int grpc_client_unary(struct grpc_client *client, const struct grpc_client_call *call, struct pb_arena *arena, void *response,
-		      struct err *err)
+int grpc_client_unary(struct grpc_client *client, const struct grpc_client_call *call,
+                      struct pb_arena *arena, void *response, struct err *err)
 {
 	struct unary unary = { .call = call, .arena = arena, .response = response };
 
@@ -417,19 +446,22 @@ static int stream_message(void *arg, struct str message)
 	struct stream_call *stream = arg;
 
 	pb_arena_reset(stream->arena);
-	if (pb_decode_msg(stream->arena, stream->call->response_desc, stream->message, message.p, message.len,
-			  stream->call->method, &stream->err) < 0)
+	if (pb_decode_msg(stream->arena, stream->call->response_desc, stream->message, message.p,
+	                  message.len, stream->call->method, &stream->err) < 0)
 		return -1;
 	return stream->on_message(stream->arg, stream->message);
 }
 
-int grpc_client_stream(struct grpc_client *client, const struct grpc_client_call *call, void *message,
-		       int (*on_message)(void *arg, const void *message), void *arg, struct err *err)
+int grpc_client_stream(struct grpc_client *client, const struct grpc_client_call *call,
+                       void *message, int (*on_message)(void *arg, const void *message), void *arg,
+                       struct err *err)
 {
 	cleanup(pb_arena_free) struct pb_arena *arena = pb_arena_new(ARENA_BYTES);
-	struct stream_call stream = {
-		.call = call, .arena = arena, .message = message, .on_message = on_message, .arg = arg
-	};
+	struct stream_call stream = { .call = call,
+		                      .arena = arena,
+		                      .message = message,
+		                      .on_message = on_message,
+		                      .arg = arg };
 
 	if (do_call(client, call, stream_message, &stream, err) < 0)
 		return -1;
@@ -468,8 +500,10 @@ struct grpc_client *grpc_client_new(const char *path, struct err *err)
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 	ensure(nghttp2_session_client_new(&client->session, callbacks, client) == 0);
 	nghttp2_session_callbacks_del(callbacks);
-	ensure(nghttp2_submit_settings(client->session, NGHTTP2_FLAG_NONE, settings, ARRAY_SIZE(settings)) == 0);
-	ensure(nghttp2_session_set_local_window_size(client->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW_BYTES) == 0);
+	ensure(nghttp2_submit_settings(client->session, NGHTTP2_FLAG_NONE, settings,
+	                               ARRAY_SIZE(settings)) == 0);
+	ensure(nghttp2_session_set_local_window_size(client->session, NGHTTP2_FLAG_NONE, 0,
+	                                             CONNECTION_WINDOW_BYTES) == 0);
 	return client;
 }
 

@@ -2,9 +2,9 @@
  *
  * The life of a call:
  *
- *   RECEIVING  head admitted, message arriving          deadline, request_ms, client gone -> ANSWERED
- *   HELD       a handler has it                         cancellation is told, the handler answers all the same
- *   ANSWERED   answer queued or dropped                 freed when the stream is gone, too
+ *   RECEIVING  head admitted, message arriving   deadline, request_ms, client gone: ANSWERED
+ *   HELD       a handler has it                  cancellation is told, it answers all the same
+ *   ANSWERED   answer queued or dropped          freed when the stream is gone, too
  *
  * Two things keep a call alive: its stream and its handler. A refused head never becomes a call.
  */
@@ -27,8 +27,9 @@ enum {
 	SCRATCH_BYTES = 64 * 1024 * 1024,
 	/* grpc-go plans a default limit of 8 KiB for a whole head */
 	STATUS_TEXT_BYTES = 4096,
-	/* Calls of one connection whose handlers have not answered: twice the streams it may have open, so that only a
-	 * client that resets what it asked for and asks again can get there. */
+	/* Calls of one connection whose handlers have not answered: twice the streams it may have
+	 * open, so that only a client that resets what it asked for and asks again can get
+	 * there. */
 	CONN_CALLS = 200,
 };
 
@@ -65,13 +66,14 @@ struct chunk {
 struct grpc_call {
 	struct list link; /* grpc_conn.calls or grpc.orphans */
 	struct grpc *grpc;
-	struct grpc_conn *conn;	     /* NULL: gone */
+	struct grpc_conn *conn;      /* NULL: gone */
 	struct http2_stream *stream; /* NULL: gone */
 	const struct grpc_method *method;
 	struct listener_peer peer;
 	enum call_state state;
-	int64_t deadline_ns;
-	struct loop_timer timer; /* RECEIVING: deadline or request_ms; HELD: deadline; ANSWERED: stall_ms */
+	int64_t started_ns, deadline_ns;
+	struct loop_timer
+		timer; /* RECEIVING: deadline or request_ms; HELD: deadline; ANSWERED: stall_ms */
 
 	/* request */
 	uint8_t prefix[GRPC_PREFIX_BYTES];
@@ -104,11 +106,12 @@ int grpc_timeout_parse(struct str text, int64_t *ret_ns)
 		int64_t ns;
 	} units[] = {
 		{ 'H', 3600 * NS_PER_S }, { 'M', 60 * NS_PER_S }, { 'S', NS_PER_S },
-		{ 'm', NS_PER_MS },	  { 'u', NS_PER_US },	  { 'n', 1 },
+		{ 'm', NS_PER_MS },       { 'u', NS_PER_US },     { 'n', 1 },
 	};
 	uint64_t value;
 
-	if (text.len < 2 || text.len > 9 || str_u64((struct str){ text.p, text.len - 1 }, 99999999, &value) < 0)
+	if (text.len < 2 || text.len > 9 ||
+	    str_u64((struct str){ text.p, text.len - 1 }, 99999999, &value) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
 		if (text.p[text.len - 1] != units[i].unit)
@@ -157,7 +160,8 @@ int grpc_message_decode(struct buf *out, struct str text)
 	for (size_t at = 0; at < text.len; at++) {
 		char c = text.p[at];
 
-		if (c == '%' && text.len - at >= 3 && hex_decode((struct str){ text.p + at + 1, 2 }, &c, 1) == 0)
+		if (c == '%' && text.len - at >= 3 &&
+		    hex_decode((struct str){ text.p + at + 1, 2 }, &c, 1) == 0)
 			at += 2;
 		if (buf_add(out, &c, 1) < 0)
 			return -1;
@@ -187,6 +191,11 @@ struct str grpc_request_bytes(const struct grpc_call *call)
 	return (struct str){ or_empty(call->request.data), call->request.len };
 }
 
+int64_t grpc_started_ns(const struct grpc_call *call)
+{
+	return call->started_ns;
+}
+
 int64_t grpc_deadline_ns(const struct grpc_call *call)
 {
 	return call->deadline_ns;
@@ -211,7 +220,8 @@ enum code grpc_cancelled(const struct grpc_call *call)
 	return call->cancelled;
 }
 
-void grpc_on_cancel(struct grpc_call *call, void (*fn)(void *arg, struct grpc_call *call), void *arg)
+void grpc_on_cancel(struct grpc_call *call, void (*fn)(void *arg, struct grpc_call *call),
+                    void *arg)
 {
 	ensure(call->state == CALL_HELD);
 	if (fn && call->cancelled) {
@@ -268,13 +278,16 @@ static void call_free(struct grpc_call *call)
 	free(call);
 }
 
-/* Nobody works on it any more. What it weighed on the request side is given back; the answer may still have to go out. */
-static void call_answered(struct grpc_call *call)
+/* Nobody works on it any more. What it weighed on the request side is given back; the answer may
+ * still have to go out. */
+static void call_answered(struct grpc_call *call, enum code code, const char *text)
 {
 	struct grpc *grpc = call->grpc;
 
 	ensure(call->state != CALL_ANSWERED);
 	call->state = CALL_ANSWERED;
+	if (grpc->handler.answered)
+		grpc->handler.answered(grpc->handler.arg, call, code, text);
 	call->on_cancel = NULL;
 	call->on_drain = NULL;
 	grpc->stats.live--;
@@ -288,7 +301,8 @@ static void call_answered(struct grpc_call *call)
 	pb_arena_free(take_ptr(call->arena));
 	pb_arena_free(take_ptr(call->scratch));
 	call->progress_ns = clock_boot_ns();
-	loop_timer_arm(grpc->loop, &call->timer, call->progress_ns + grpc->limits.stall_ms * NS_PER_MS);
+	loop_timer_arm(grpc->loop, &call->timer,
+	               call->progress_ns + grpc->limits.stall_ms * NS_PER_MS);
 }
 
 /* Tell the handler, once. It may answer, after which the call may be gone. */
@@ -314,7 +328,8 @@ static struct str status_text(char number[8], enum code code)
 }
 
 /* Trailers-Only: head and status in one. @http: "200" but where HTTP itself is at fault. */
-static void respond_status(struct http2_stream *stream, const char *http, enum code code, const char *text, bool encodings)
+static void respond_status(struct http2_stream *stream, const char *http, enum code code,
+                           const char *text, bool encodings)
 {
 	char number[8];
 	cleanup(buf_release) struct buf message = { 0 };
@@ -327,7 +342,8 @@ static void respond_status(struct http2_stream *stream, const char *http, enum c
 
 	buf_init(&message, 4 * STATUS_TEXT_BYTES);
 	if (text[0] && grpc_message_encode(&message, str_of(text)) == 0)
-		fields[n++] = (struct http2_field){ STR("grpc-message"), { message.data, message.len } };
+		fields[n++] =
+			(struct http2_field){ STR("grpc-message"), { message.data, message.len } };
 	if (encodings)
 		fields[n++] = (struct http2_field){ STR("grpc-accept-encoding"), STR("identity") };
 	http2_respond_only(stream, fields, n);
@@ -366,7 +382,8 @@ static void send_status(struct grpc_call *call, enum code code, const char *text
 	send_head(call); /* an empty stream that ended well */
 	buf_init(&message, 4 * STATUS_TEXT_BYTES);
 	if (text[0] && grpc_message_encode(&message, str_of(text)) == 0)
-		fields[n++] = (struct http2_field){ STR("grpc-message"), { message.data, message.len } };
+		fields[n++] =
+			(struct http2_field){ STR("grpc-message"), { message.data, message.len } };
 	http2_trailers(call->stream, fields, n);
 	http2_resume(call->stream);
 }
@@ -376,7 +393,7 @@ static void call_refuse(struct grpc_call *call, enum code code, const char *text
 {
 	ensure(call->state == CALL_RECEIVING);
 	send_status(call, code, text);
-	call_answered(call);
+	call_answered(call, code, text);
 }
 
 static void on_timer(void *arg)
@@ -388,7 +405,8 @@ static void on_timer(void *arg)
 	switch (call->state) {
 	case CALL_RECEIVING:
 		call_refuse(call, CODE_DEADLINE_EXCEEDED,
-			    now_ns >= call->deadline_ns ? "context deadline exceeded" : "request message did not arrive in time");
+		            now_ns >= call->deadline_ns ? "context deadline exceeded"
+		                                        : "request message did not arrive in time");
 		break;
 	case CALL_HELD:
 		/* After a head only a reset tells a client that does not read on. */
@@ -399,10 +417,14 @@ static void on_timer(void *arg)
 		call_cancel(call, CODE_DEADLINE_EXCEEDED);
 		break;
 	case CALL_ANSWERED:
-		if (now_ns - call->progress_ns >= grpc->limits.stall_ms * NS_PER_MS)
-			http2_reset(call->stream, HTTP2_CANCEL);
-		else
-			loop_timer_arm(grpc->loop, &call->timer, call->progress_ns + grpc->limits.stall_ms * NS_PER_MS);
+		if (now_ns - call->progress_ns < grpc->limits.stall_ms * NS_PER_MS) {
+			loop_timer_arm(grpc->loop, &call->timer,
+			               call->progress_ns + grpc->limits.stall_ms * NS_PER_MS);
+			break;
+		}
+		/* The reset may not get through for long; the memory is wanted back now. */
+		call_drop_chunks(call);
+		http2_reset(call->stream, HTTP2_CANCEL);
 		break;
 	}
 }
@@ -425,16 +447,21 @@ static int queue_message(struct grpc_call *call, struct buf *message, struct err
 	struct chunk *chunk;
 
 	if (call->cancelled)
-		return err_set(err, call->cancelled, "%s: nobody waits for the answer", grpc_method_name(call));
+		return err_set(err, call->cancelled, "%s: nobody waits for the answer",
+		               grpc_method_name(call));
 	if (message->len > grpc->limits.max_message_bytes)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: response of %zu bytes is larger than %zu",
-			       grpc_method_name(call), message->len, grpc->limits.max_message_bytes);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "%s: response of %zu bytes is larger than %zu",
+		               grpc_method_name(call), message->len,
+		               grpc->limits.max_message_bytes);
 	if (grpc->stats.unsent_bytes + bytes > grpc->limits.send_total_bytes)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: clients leave more than %zu bytes of responses unread",
-			       grpc_method_name(call), grpc->limits.send_total_bytes);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "%s: clients leave more than %zu bytes of responses unread",
+		               grpc_method_name(call), grpc->limits.send_total_bytes);
 	if (call->queued_bytes + bytes > grpc->limits.stream_queue_bytes)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: the client leaves more than %zu bytes of the stream unread",
-			       grpc_method_name(call), grpc->limits.stream_queue_bytes);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "%s: the client leaves more than %zu bytes of the stream unread",
+		               grpc_method_name(call), grpc->limits.stream_queue_bytes);
 
 	chunk = xcalloc(1, sizeof(*chunk));
 	chunk->prefix[1] = (uint8_t)(message->len >> 24);
@@ -453,14 +480,16 @@ static int queue_message(struct grpc_call *call, struct buf *message, struct err
 	return 0;
 }
 
-static int encode(struct grpc_call *call, const pb_msgdesc_t *desc, const void *message, struct buf *out, struct err *err)
+static int encode(struct grpc_call *call, const pb_msgdesc_t *desc, const void *message,
+                  struct buf *out, struct err *err)
 {
 	buf_init(out, call->grpc->limits.max_message_bytes);
 	if (pb_encode_msg(out, desc, message, err) == 0)
 		return 0;
 	if (err_is(err, CODE_RESOURCE_EXHAUSTED))
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: response is larger than %zu bytes", grpc_method_name(call),
-			       call->grpc->limits.max_message_bytes);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "%s: response is larger than %zu bytes", grpc_method_name(call),
+		               call->grpc->limits.max_message_bytes);
 	return err_wrap(err, "%s: encode response", grpc_method_name(call));
 }
 
@@ -469,13 +498,10 @@ void grpc_reply_bytes(struct grpc_call *call, struct buf *message)
 	struct err err = { 0 };
 
 	ensure(call->state == CALL_HELD && !call->method->streaming);
-	if (queue_message(call, message, &err) < 0) {
+	if (queue_message(call, message, &err) < 0)
 		buf_release(message);
-		send_status(call, err.code, err.msg);
-	} else {
-		send_status(call, CODE_OK, "");
-	}
-	call_answered(call);
+	send_status(call, err.code, err.msg);
+	call_answered(call, err.code, err.msg);
 }
 
 void grpc_reply(struct grpc_call *call, const pb_msgdesc_t *desc, const void *message)
@@ -496,7 +522,7 @@ void grpc_fail(struct grpc_call *call, const struct err *err)
 {
 	ensure(call->state == CALL_HELD && err->code != CODE_OK);
 	send_status(call, err->code, err->msg);
-	call_answered(call);
+	call_answered(call, err->code, err->msg);
 }
 
 int grpc_stream_send_bytes(struct grpc_call *call, struct buf *message, struct err *err)
@@ -505,7 +531,8 @@ int grpc_stream_send_bytes(struct grpc_call *call, struct buf *message, struct e
 	return queue_message(call, message, err);
 }
 
-int grpc_stream_send(struct grpc_call *call, const pb_msgdesc_t *desc, const void *message, struct err *err)
+int grpc_stream_send(struct grpc_call *call, const pb_msgdesc_t *desc, const void *message,
+                     struct err *err)
 {
 	cleanup(buf_release) struct buf bytes = { 0 };
 
@@ -518,7 +545,7 @@ void grpc_finish(struct grpc_call *call)
 {
 	ensure(call->state == CALL_HELD && call->method->streaming);
 	send_status(call, CODE_OK, "");
-	call_answered(call);
+	call_answered(call, CODE_OK, "");
 }
 
 /* --- from HTTP/2 */
@@ -529,7 +556,8 @@ static bool is_grpc_content_type(const struct http2_field *field)
 	static const struct str base = { "application/grpc", 16 };
 
 	return field && str_starts(field->value, base.p) &&
-	       (field->value.len == base.len || field->value.p[base.len] == '+' || field->value.p[base.len] == ';');
+	       (field->value.len == base.len || field->value.p[base.len] == '+' ||
+	        field->value.p[base.len] == ';');
 }
 
 /* Metadata under a name that ends in -bin is base64, several values joined by commas. */
@@ -556,7 +584,8 @@ static bool binary_fields_valid(const struct http2_request *request)
 }
 
 /* What HTTP demands of a gRPC request. True if it was refused. */
-static bool refuse_http(struct http2_stream *stream, const struct http2_request *request, int64_t *ret_timeout_ns)
+static bool refuse_http(struct http2_stream *stream, const struct http2_request *request,
+                        int64_t *ret_timeout_ns)
 {
 	const struct http2_field *timeout = http2_request_field(request, "grpc-timeout");
 	const struct http2_field *encoding = http2_request_field(request, "grpc-encoding");
@@ -565,23 +594,28 @@ static bool refuse_http(struct http2_stream *stream, const struct http2_request 
 
 	*ret_timeout_ns = INT64_MAX;
 	if (!str_eq_c(request->method, "POST")) {
-		respond_status(stream, "405", CODE_INTERNAL, "gRPC requests use the method POST", false);
+		respond_status(stream, "405", CODE_INTERNAL, "gRPC requests use the method POST",
+		               false);
 	} else if (request->many_authorities) {
-		respond_status(stream, "400", CODE_INTERNAL, "more than one authority or host", false);
+		respond_status(stream, "400", CODE_INTERNAL, "more than one authority or host",
+		               false);
 	} else if (!is_grpc_content_type(http2_request_field(request, "content-type"))) {
-		respond_status(stream, "415", CODE_INVALID_ARGUMENT, "content-type is not application/grpc", false);
+		respond_status(stream, "415", CODE_INVALID_ARGUMENT,
+		               "content-type is not application/grpc", false);
 	} else if (timeout && grpc_timeout_parse(timeout->value, ret_timeout_ns) < 0) {
 		respond_status(stream, "400", CODE_INTERNAL, "malformed grpc-timeout", false);
 	} else if (!binary_fields_valid(request)) {
 		respond_status(stream, "400", CODE_INTERNAL, "malformed binary metadata", false);
 	} else if (!str_starts(request->path, "/") ||
-		   !str_rcut((struct str){ request->path.p + 1, request->path.len - 1 }, '/', &service, &method)) {
+	           !str_rcut((struct str){ request->path.p + 1, request->path.len - 1 }, '/',
+	                     &service, &method)) {
 		ignore(str_format(text, sizeof(text), "malformed method name: \"" STR_FMT "\"",
-				  (int)MIN(request->path.len, (size_t)100), request->path.p));
+		                  (int)MIN(request->path.len, (size_t)100), request->path.p));
 		respond_status(stream, "200", CODE_UNIMPLEMENTED, text, false);
 	} else if (encoding && !str_eq_c(encoding->value, "identity")) {
-		ignore(str_format(text, sizeof(text), "grpc-encoding \"" STR_FMT "\" is not supported",
-				  (int)MIN(encoding->value.len, (size_t)100), encoding->value.p));
+		ignore(str_format(text, sizeof(text),
+		                  "grpc-encoding \"" STR_FMT "\" is not supported",
+		                  (int)MIN(encoding->value.len, (size_t)100), encoding->value.p));
 		respond_status(stream, "200", CODE_UNIMPLEMENTED, text, true);
 	} else {
 		return false;
@@ -589,13 +623,15 @@ static bool refuse_http(struct http2_stream *stream, const struct http2_request 
 	return true;
 }
 
-static const struct grpc_method *admit(struct grpc_conn *conn, const struct http2_request *request, struct err *err)
+static const struct grpc_method *admit(struct grpc_conn *conn, const struct http2_request *request,
+                                       struct err *err)
 {
 	struct grpc *grpc = conn->grpc;
 
 	if (conn->ncalls >= CONN_CALLS || grpc->stats.live >= grpc->limits.max_calls) {
-		err_set(err, CODE_RESOURCE_EXHAUSTED, "too many calls are still running (%zu, of this connection %zu)",
-			grpc->stats.live, conn->ncalls);
+		err_set(err, CODE_RESOURCE_EXHAUSTED,
+		        "too many calls are still running (%zu, of this connection %zu)",
+		        grpc->stats.live, conn->ncalls);
 		return NULL;
 	}
 	return grpc->handler.admit(grpc->handler.arg, request->path, err);
@@ -627,13 +663,14 @@ static void on_request(void *arg, struct http2_stream *stream, const struct http
 	call->stream = stream;
 	call->method = method;
 	call->peer = conn->peer;
+	call->started_ns = now_ns;
 	call->deadline_ns = timeout_ns < INT64_MAX - now_ns ? now_ns + timeout_ns : INT64_MAX;
 	buf_init(&call->request, grpc->limits.max_message_bytes);
 	list_init(&call->chunks);
 	loop_defer_init(&call->drained, on_drained, call);
 	loop_timer_init(&call->timer, on_timer, call, "grpc-call");
 	loop_timer_arm(grpc->loop, &call->timer,
-		       MIN(call->deadline_ns, now_ns + grpc->limits.request_ms * NS_PER_MS));
+	               MIN(call->deadline_ns, now_ns + grpc->limits.request_ms * NS_PER_MS));
 	list_push_back(&conn->calls, &call->link);
 	conn->ncalls++;
 	grpc->stats.calls++;
@@ -647,15 +684,19 @@ static int accept_prefix(struct grpc_call *call, struct err *err)
 	const uint8_t *p = call->prefix;
 	size_t max = call->grpc->limits.max_message_bytes;
 
-	call->message_bytes = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
+	call->message_bytes =
+		(uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | p[4];
 	if (p[0] == 1)
-		return err_set(err, CODE_INTERNAL, "message is flagged as compressed without a grpc-encoding");
+		return err_set(err, CODE_INTERNAL,
+		               "message is flagged as compressed without a grpc-encoding");
 	if (p[0] > 1)
-		return err_set(err, CODE_INTERNAL, "message has an unknown compression flag %u", p[0]);
+		return err_set(err, CODE_INTERNAL, "message has an unknown compression flag %u",
+		               p[0]);
 	/* from the announcement alone: the body is not waited for */
 	if (call->message_bytes > max)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "received message larger than max (%" PRIu32 " vs. %zu)",
-			       call->message_bytes, max);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "received message larger than max (%" PRIu32 " vs. %zu)",
+		               call->message_bytes, max);
 	return 0;
 }
 
@@ -675,11 +716,13 @@ static int accept_body(struct grpc_call *call, const uint8_t *data, size_t len, 
 		len -= n;
 	}
 	if (len > call->message_bytes - call->request.len)
-		return err_set(err, CODE_INTERNAL, "%s: more than one request message", grpc_method_name(call));
+		return err_set(err, CODE_INTERNAL, "%s: more than one request message",
+		               grpc_method_name(call));
 	/* Memory grows with what came, never with what was announced. */
 	if (grpc->stats.received_bytes + len > grpc->limits.receive_total_bytes)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "requests being received exceed %zu bytes in total",
-			       grpc->limits.receive_total_bytes);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "requests being received exceed %zu bytes in total",
+		               grpc->limits.receive_total_bytes);
 	if (buf_add(&call->request, data, len) < 0)
 		return buf_err_full(&call->request, "request message", err);
 	grpc->stats.received_bytes += len;
@@ -726,10 +769,11 @@ static size_t on_writable(void *owner, uint8_t *buf, size_t size, bool *ret_end)
 	while (written < size && !list_empty(&call->chunks)) {
 		struct chunk *chunk = list_entry(call->chunks.next, struct chunk, link);
 		bool in_prefix = chunk->sent < GRPC_PREFIX_BYTES;
-		const void *from = in_prefix ? (const void *)(chunk->prefix + chunk->sent) :
-					       (const void *)(chunk->message.data + chunk->sent - GRPC_PREFIX_BYTES);
-		size_t left = in_prefix ? GRPC_PREFIX_BYTES - chunk->sent :
-					  chunk->message.len + GRPC_PREFIX_BYTES - chunk->sent;
+		const void *from = in_prefix ? (const void *)(chunk->prefix + chunk->sent)
+		                             : (const void *)(chunk->message.data + chunk->sent -
+		                                              GRPC_PREFIX_BYTES);
+		size_t left = in_prefix ? GRPC_PREFIX_BYTES - chunk->sent
+		                        : chunk->message.len + GRPC_PREFIX_BYTES - chunk->sent;
 		size_t n = MIN(left, size - written);
 
 		if (n > 0)
@@ -765,7 +809,7 @@ static void on_close(void *owner, uint32_t code UNUSED)
 	switch (call->state) {
 	case CALL_RECEIVING:
 		call->grpc->stats.cancelled++;
-		call_answered(call);
+		call_answered(call, CODE_CANCELLED, "client left before its request was complete");
 		break;
 	case CALL_HELD:
 		call_cancel(call, CODE_CANCELLED);
@@ -785,7 +829,8 @@ static void on_output(void *arg)
 
 /* --- connections */
 
-struct grpc_conn *grpc_conn_new(struct grpc *grpc, const struct listener_peer *peer, const struct grpc_conn_ops *ops, void *arg)
+struct grpc_conn *grpc_conn_new(struct grpc *grpc, const struct listener_peer *peer,
+                                const struct grpc_conn_ops *ops, void *arg)
 {
 	static const struct http2_ops h2_ops = {
 		.on_request = on_request,
@@ -854,7 +899,8 @@ static struct grpc_call *next_to_end(struct grpc_conn *conn, bool streaming_only
 	list_for_each(link, &conn->calls) {
 		struct grpc_call *call = list_entry(link, struct grpc_call, link);
 
-		if (call->state != CALL_ANSWERED && !call->cancelled && (call->method->streaming || !streaming_only))
+		if (call->state != CALL_ANSWERED && !call->cancelled &&
+		    (call->method->streaming || !streaming_only))
 			return call;
 	}
 	return NULL;
@@ -897,7 +943,8 @@ void grpc_conn_dismiss(struct grpc_conn *conn, const char *why)
 
 /* --- all of them */
 
-struct grpc *grpc_new(struct loop *loop, const struct grpc_handler *handler, const struct grpc_limits *limits)
+struct grpc *grpc_new(struct loop *loop, const struct grpc_handler *handler,
+                      const struct grpc_limits *limits)
 {
 	struct grpc *grpc = xcalloc(1, sizeof(*grpc));
 	struct grpc_limits *own = &grpc->limits;

@@ -1,10 +1,12 @@
 /* cri/grpc/http2.c
  *
- * The glue round one nghttp2 server session. nghttp2's own HTTP checks are off: they refuse authorities that real gRPC clients
- * send over unix sockets (raw paths, none at all). So what makes a head well-formed is judged here, and the rest of the rules
- * (method, content type, timeouts) by grpc.c.
+ * The glue round one nghttp2 server session. nghttp2's own HTTP checks are off: they refuse
+ * authorities that real gRPC clients send over unix sockets (raw paths, none at all). So what makes
+ * a head well-formed is judged here, and the rest of the rules (method, content type, timeouts) by
+ * grpc.c.
  *
- * Heads cannot interleave on a connection, hence one scratch space per session collects the head that is arriving.
+ * Heads cannot interleave on a connection, hence one scratch space per session collects the head
+ * that is arriving.
  */
 #include "cri/grpc/http2.h"
 
@@ -23,7 +25,8 @@ enum {
 	MAX_STREAMS = 100,
 	STREAM_WINDOW_BYTES = 256 * 1024,
 	CONNECTION_WINDOW_BYTES = 1024 * 1024,
-	/* name + value + 32 for each field, as RFC 9113 counts; also what the scratch space must hold. */
+	/* name + value + 32 for each field, as RFC 9113 counts; also what the scratch space must
+	 * hold. */
 	HEAD_BYTES = 16 * 1024,
 	HEAD_FIELDS = HEAD_BYTES / 32,
 
@@ -45,11 +48,18 @@ struct bucket_size {
 };
 
 /* Frames that make us work or answer without being a request. */
-static const struct bucket_size glitch_size = { 200, 20 };	/* invalid frames, and resets that we had to send */
-static const struct bucket_size ping_size = { 10, 1 };		/* refilled whenever we send a head or data: */
-								/* grpc-go measures bandwidth with a ping for them */
-static const struct bucket_size settings_size = { 32, 2 };	/* grpc-go sends one as its window estimate grows */
-static const struct bucket_size empty_data_size = { 100, 10 }; /* DATA without a byte and without an end */
+static const struct bucket_size glitch_size = {
+	200, 20
+}; /* invalid frames, and resets that we had to send */
+static const struct bucket_size ping_size = { 10,
+	                                      1 }; /* refilled whenever we send a head or data: */
+/* grpc-go measures bandwidth with a ping for them */
+static const struct bucket_size settings_size = {
+	32, 2
+}; /* grpc-go sends one as its window estimate grows */
+static const struct bucket_size empty_data_size = {
+	100, 10
+}; /* DATA without a byte and without an end */
 
 struct head {
 	int32_t stream_id;
@@ -69,7 +79,7 @@ struct http2_stream {
 	struct http2 *h2;
 	int32_t id;
 	void *owner;
-	bool body_ended;	   /* the client half-closed */
+	bool body_ended;        /* the client half-closed */
 	int64_t content_length; /* -1: not announced */
 	int64_t body_bytes;
 	char *trailer_text; /* backs trailer_fields */
@@ -176,9 +186,10 @@ static bool head_add_pseudo(struct head *head, struct str name, const uint8_t *v
 
 static bool head_add_regular(struct head *head, struct str name, const uint8_t *value, size_t len)
 {
-	/* fields that speak of one HTTP/1 connection have no meaning here and hide smuggled requests */
-	static const char *const forbidden[] = { "connection", "keep-alive", "proxy-connection", "transfer-encoding",
-						 "upgrade" };
+	/* fields that speak of one HTTP/1 connection have no meaning here and hide smuggled
+	 * requests */
+	static const char *const forbidden[] = { "connection", "keep-alive", "proxy-connection",
+		                                 "transfer-encoding", "upgrade" };
 	struct http2_request *request = &head->request;
 	struct http2_field *field = &head->fields[request->nfields];
 
@@ -196,15 +207,17 @@ static bool head_add_regular(struct head *head, struct str name, const uint8_t *
 	return true;
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-		     const uint8_t *value, size_t value_len, uint8_t flags UNUSED, void *user_data)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags UNUSED,
+                     void *user_data)
 {
 	struct http2 *h2 = user_data;
 	struct head *head = h2->head;
 	struct str key = { (const char *)name, name_len };
 
 	ignore(session);
-	if (frame->hd.type != NGHTTP2_HEADERS || frame->hd.stream_id != head->stream_id || head->malformed || head->too_big)
+	if (frame->hd.type != NGHTTP2_HEADERS || frame->hd.stream_id != head->stream_id ||
+	    head->malformed || head->too_big)
 		return 0;
 
 	head->counted_bytes += name_len + value_len + 32;
@@ -214,7 +227,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	}
 	if (head->trailers) /* counted, not kept: gRPC clients have nothing to say there */
 		return 0;
-	if (!nghttp2_check_header_name(name, name_len) || !nghttp2_check_header_value(value, value_len))
+	if (!nghttp2_check_header_name(name, name_len) ||
+	    !nghttp2_check_header_value(value, value_len))
 		head->malformed = true;
 	else if (key.p[0] == ':')
 		head->malformed = !head_add_pseudo(head, key, value, value_len);
@@ -280,7 +294,8 @@ void http2_stream_own(struct http2_stream *stream, void *owner)
 
 void http2_reset(struct http2_stream *stream, enum http2_code code)
 {
-	ensure(nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id, code) == 0);
+	ensure(nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id,
+	                                 code) == 0);
 	notify(stream->h2);
 }
 
@@ -305,7 +320,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 	head_begin(h2->head, frame->hd.stream_id, !request);
 	h2->mid_head = true;
 	if (request)
-		nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, stream_open(h2, frame->hd.stream_id));
+		nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
+		                                     stream_open(h2, frame->hd.stream_id));
 	return 0;
 }
 
@@ -360,7 +376,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		stream = stream_find(h2, frame->hd.stream_id);
 		if (stream && end)
 			body_end(stream);
-		if (!end && frame->hd.length <= frame->data.padlen && !bucket_take(&h2->empty_data, &empty_data_size))
+		if (!end && frame->hd.length <= frame->data.padlen &&
+		    !bucket_take(&h2->empty_data, &empty_data_size))
 			http2_abort(h2, HTTP2_ENHANCE_YOUR_CALM, "too many empty frames");
 		break;
 	case NGHTTP2_SETTINGS:
@@ -372,10 +389,12 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		break;
 	case NGHTTP2_PING:
 		if (frame->hd.flags & NGHTTP2_FLAG_ACK) {
-			if (h2->draining && memcmp(frame->ping.opaque_data, farewell_ping, sizeof(farewell_ping)) == 0)
+			if (h2->draining && memcmp(frame->ping.opaque_data, farewell_ping,
+			                           sizeof(farewell_ping)) == 0)
 				http2_last_call(h2);
 		} else if (!bucket_take(&h2->pings, &ping_size)) {
-			/* grpc-go looks for exactly this text and then doubles its keepalive interval */
+			/* grpc-go looks for exactly this text and then doubles its keepalive
+			 * interval */
 			http2_abort(h2, HTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
 		}
 		break;
@@ -385,8 +404,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	return 0;
 }
 
-static int on_data(nghttp2_session *session, uint8_t flags UNUSED, int32_t stream_id, const uint8_t *data, size_t len,
-		   void *user_data)
+static int on_data(nghttp2_session *session, uint8_t flags UNUSED, int32_t stream_id,
+                   const uint8_t *data, size_t len, void *user_data)
 {
 	struct http2 *h2 = user_data;
 	struct http2_stream *stream = stream_find(h2, stream_id);
@@ -402,7 +421,8 @@ static int on_data(nghttp2_session *session, uint8_t flags UNUSED, int32_t strea
 	return 0;
 }
 
-static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code, void *user_data)
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code,
+                           void *user_data)
 {
 	struct http2_stream *stream = stream_find(user_data, stream_id);
 
@@ -419,7 +439,8 @@ static void glitch(struct http2 *h2)
 		http2_abort(h2, HTTP2_ENHANCE_YOUR_CALM, "too many protocol violations");
 }
 
-static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame UNUSED, int code UNUSED, void *user_data)
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame UNUSED,
+                            int code UNUSED, void *user_data)
 {
 	ignore(session);
 	glitch(user_data);
@@ -435,17 +456,21 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 	case NGHTTP2_HEADERS:
 		h2->pings = (struct bucket){ 0 };
 		stream = stream_find(h2, frame->hd.stream_id);
-		/* Answered before the client had said everything: tell it not to bother. It has to wait until the answer is
-		 * out, since nghttp2 drops queued frames of a stream that is being reset. */
+		/* Answered before the client had said everything: tell it not to bother. It has to
+		 * wait until the answer is out, since nghttp2 drops queued frames of a stream that
+		 * is being reset. */
 		if (stream && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && !stream->body_ended)
-			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream->id,
+			                          NGHTTP2_NO_ERROR);
 		break;
 	case NGHTTP2_DATA:
 		h2->pings = (struct bucket){ 0 };
 		break;
 	case NGHTTP2_RST_STREAM:
-		/* frames made to provoke our resets are as good a flood as the client's own resets */
-		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR && frame->rst_stream.error_code != NGHTTP2_CANCEL)
+		/* frames made to provoke our resets are as good a flood as the client's own
+		 * resets */
+		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR &&
+		    frame->rst_stream.error_code != NGHTTP2_CANCEL)
 			glitch(h2);
 		break;
 	case NGHTTP2_GOAWAY:
@@ -458,13 +483,15 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 	return 0;
 }
 
-static int on_library_error(nghttp2_session *session, int code UNUSED, const char *text, size_t len, void *user_data)
+static int on_library_error(nghttp2_session *session, int code UNUSED, const char *text, size_t len,
+                            void *user_data)
 {
 	struct http2 *h2 = user_data;
 
 	ignore(session);
 	if (!h2->why[0])
-		ignore(str_format(h2->why, sizeof(h2->why), "%.*s", (int)MIN(len, sizeof(h2->why) - 1), text));
+		ignore(str_format(h2->why, sizeof(h2->why), "%.*s",
+		                  (int)MIN(len, sizeof(h2->why) - 1), text));
 	return 0;
 }
 
@@ -482,7 +509,8 @@ struct http2 *http2_new(const struct http2_ops *ops, void *arg)
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 
-	ensure(ops->on_request && ops->on_body && ops->on_body_end && ops->on_writable && ops->on_close && ops->on_output);
+	ensure(ops->on_request && ops->on_body && ops->on_body_end && ops->on_writable &&
+	       ops->on_close && ops->on_output);
 	h2->ops = ops;
 	h2->arg = arg;
 	h2->head = xcalloc(1, sizeof(*h2->head));
@@ -494,7 +522,8 @@ struct http2 *http2_new(const struct http2_ops *ops, void *arg)
 	nghttp2_option_set_max_settings(option, MAX_SETTINGS_ENTRIES);
 	nghttp2_option_set_max_outbound_ack(option, MAX_QUEUED_ACKS);
 	nghttp2_option_set_max_continuations(option, MAX_CONTINUATIONS);
-	nghttp2_option_set_stream_reset_rate_limit(option, CLIENT_RESETS_BURST, CLIENT_RESETS_PER_S);
+	nghttp2_option_set_stream_reset_rate_limit(option, CLIENT_RESETS_BURST,
+	                                           CLIENT_RESETS_PER_S);
 
 	ensure(nghttp2_session_callbacks_new(&callbacks) == 0);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
@@ -510,8 +539,10 @@ struct http2 *http2_new(const struct http2_ops *ops, void *arg)
 	nghttp2_session_callbacks_del(callbacks);
 	nghttp2_option_del(option);
 
-	ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, ARRAY_SIZE(settings)) == 0);
-	ensure(nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW_BYTES) == 0);
+	ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings,
+	                               ARRAY_SIZE(settings)) == 0);
+	ensure(nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
+	                                             CONNECTION_WINDOW_BYTES) == 0);
 	return h2;
 }
 
@@ -541,7 +572,8 @@ int http2_recv(struct http2 *h2, const void *data, size_t len, struct err *err)
 	h2->inside--;
 	if (n < 0) {
 		h2->broken = true;
-		return err_set(err, CODE_INTERNAL, "HTTP/2: %s", h2->why[0] ? h2->why : nghttp2_strerror((int)n));
+		return err_set(err, CODE_INTERNAL, "HTTP/2: %s",
+		               h2->why[0] ? h2->why : nghttp2_strerror((int)n));
 	}
 	return 0;
 }
@@ -588,7 +620,8 @@ void http2_drain(struct http2 *h2)
 		return;
 	h2->draining = true;
 	ensure(nghttp2_submit_shutdown_notice(h2->session) == 0);
-	ignore(nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, farewell_ping)); /* last_call comes by timer, too */
+	ignore(nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE,
+	                           farewell_ping)); /* last_call comes by timer, too */
 	notify(h2);
 }
 
@@ -598,8 +631,9 @@ void http2_last_call(struct http2 *h2)
 		return;
 	h2->draining = true;
 	h2->last_call = true;
-	ensure(nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2->session),
-				     NGHTTP2_NO_ERROR, NULL, 0) == 0);
+	ensure(nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+	                             nghttp2_session_get_last_proc_stream_id(h2->session),
+	                             NGHTTP2_NO_ERROR, NULL, 0) == 0);
 	notify(h2);
 }
 
@@ -608,8 +642,9 @@ void http2_abort(struct http2 *h2, enum http2_code code, const char *why)
 	if (h2->aborting)
 		return;
 	h2->aborting = true;
-	ensure(nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2->session),
-				     code, (const uint8_t *)why, strlen(why)) == 0);
+	ensure(nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+	                             nghttp2_session_get_last_proc_stream_id(h2->session), code,
+	                             (const uint8_t *)why, strlen(why)) == 0);
 	notify(h2);
 }
 
@@ -619,13 +654,13 @@ static nghttp2_nv nv_of(struct str name, struct str value)
 {
 	/* nghttp2 does not write to them; its type lacks the const */
 	return (nghttp2_nv){ .name = (uint8_t *)(uintptr_t)name.p,
-			     .namelen = name.len,
-			     .value = (uint8_t *)(uintptr_t)value.p,
-			     .valuelen = value.len };
+		             .namelen = name.len,
+		             .value = (uint8_t *)(uintptr_t)value.p,
+		             .valuelen = value.len };
 }
 
-static ssize_t on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t size, uint32_t *data_flags,
-		       nghttp2_data_source *source UNUSED, void *user_data)
+static ssize_t on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t size,
+                       uint32_t *data_flags, nghttp2_data_source *source UNUSED, void *user_data)
 {
 	struct http2 *h2 = user_data;
 	struct http2_stream *stream = stream_find(h2, stream_id);
@@ -638,7 +673,8 @@ static ssize_t on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf
 	if (end) {
 		*data_flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
 		ensure(stream->trailer_fields);
-		if (nghttp2_submit_trailer(session, stream_id, stream->trailer_fields, stream->ntrailers) != 0)
+		if (nghttp2_submit_trailer(session, stream_id, stream->trailer_fields,
+		                           stream->ntrailers) != 0)
 			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	} else if (n == 0) {
 		return NGHTTP2_ERR_DEFERRED;
@@ -647,7 +683,7 @@ static ssize_t on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf
 }
 
 static void respond(struct http2_stream *stream, const struct http2_field *fields, size_t nfields,
-		    const nghttp2_data_provider *body)
+                    const nghttp2_data_provider *body)
 {
 	nghttp2_nv nva[8];
 
@@ -663,7 +699,8 @@ void http2_respond(struct http2_stream *stream, const struct http2_field *fields
 	respond(stream, fields, nfields, &(nghttp2_data_provider){ .read_callback = on_read });
 }
 
-void http2_respond_only(struct http2_stream *stream, const struct http2_field *fields, size_t nfields)
+void http2_respond_only(struct http2_stream *stream, const struct http2_field *fields,
+                        size_t nfields)
 {
 	respond(stream, fields, nfields, NULL);
 }
@@ -681,7 +718,7 @@ void http2_trailers(struct http2_stream *stream, const struct http2_field *field
 	stream->ntrailers = nfields;
 	for (size_t i = 0; i < nfields; i++) {
 		struct http2_field kept = { { text, fields[i].name.len },
-					    { text + fields[i].name.len, fields[i].value.len } };
+			                    { text + fields[i].name.len, fields[i].value.len } };
 
 		memcpy(text, fields[i].name.p, fields[i].name.len);
 		memcpy(text + fields[i].name.len, fields[i].value.p, fields[i].value.len);

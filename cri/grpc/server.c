@@ -1,9 +1,11 @@
 /* cri/grpc/server.c
  *
- * One struct conn per descriptor: a core/loop/stream moves the bytes, a struct grpc_conn gives them meaning. Output is fetched from
- * it only while the kernel takes it (a peer that does not read stops its own answers, and after a mark its own requests).
+ * One struct conn per descriptor: a core/loop/stream moves the bytes, a struct grpc_conn gives them
+ * meaning. Output is fetched from it only while the kernel takes it (a peer that does not read
+ * stops its own answers, and after a mark its own requests).
  *
- * Freeing happens in deferred calls and timers only, never inside a callback of the stream or of grpc.
+ * Freeing happens in deferred calls and timers only, never inside a callback of the stream or of
+ * grpc.
  */
 #include "cri/grpc/server.h"
 
@@ -11,8 +13,8 @@
 #include <sys/socket.h>
 
 #include "core/base/attr.h"
-#include "core/base/bug.h"
 #include "core/base/buf.h"
+#include "core/base/bug.h"
 #include "core/base/list.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
@@ -128,7 +130,8 @@ static void on_flush(void *arg)
 		conn_pump(conn);
 }
 
-/* The timer serves what the connection waits for at the moment: greeting or rest of a head, last call, the peer's end. */
+/* The timer serves what the connection waits for at the moment: greeting or rest of a head, last
+ * call, the peer's end. */
 static void on_timer(void *arg)
 {
 	struct conn *conn = arg;
@@ -137,7 +140,8 @@ static void on_timer(void *arg)
 		conn_free(conn);
 	} else if (!grpc_conn_greeted(conn->grpc) || grpc_conn_mid_head(conn->grpc)) {
 		log_debug(NULL, "grpc: %s: closed, %s did not arrive in time", conn->peer.text,
-			  grpc_conn_greeted(conn->grpc) ? "the rest of a request head" : "HTTP/2 greeting");
+		          grpc_conn_greeted(conn->grpc) ? "the rest of a request head"
+		                                        : "HTTP/2 greeting");
 		conn_free(conn);
 	} else if (conn->server->draining) {
 		grpc_conn_last_call(conn->grpc);
@@ -193,14 +197,17 @@ static void on_output(void *arg)
 
 void grpc_server_accept(struct grpc_server *server, int fd, const struct listener_peer *peer)
 {
-	static const struct stream_ops io_ops = { .on_data = on_data, .on_end = on_end, .on_drain = on_drain };
+	static const struct stream_ops io_ops = { .on_data = on_data,
+		                                  .on_end = on_end,
+		                                  .on_drain = on_drain };
 	static const struct grpc_conn_ops grpc_ops = { .on_output = on_output };
 	struct conn *conn;
 	struct err err = { 0 };
 
 	if (server->draining || server->nconns >= server->max_connections) {
 		if (!server->draining && log_limit_pass(&server->full_log))
-			log_warn(NULL, "grpc: %s refused: %zu connections are open", peer->text, server->nconns);
+			log_warn(NULL, "grpc: %s refused: %zu connections are open", peer->text,
+			         server->nconns);
 		close(fd);
 		return;
 	}
@@ -210,7 +217,8 @@ void grpc_server_accept(struct grpc_server *server, int fd, const struct listene
 	conn = xcalloc(1, sizeof(*conn));
 	conn->server = server;
 	conn->peer = *peer;
-	conn->io = stream_new(server->loop, fd, IN_BYTES, OUT_BYTES, &io_ops, conn, "grpc-conn", &err);
+	conn->io =
+		stream_new(server->loop, fd, IN_BYTES, OUT_BYTES, &io_ops, conn, "grpc-conn", &err);
 	if (!conn->io) {
 		log_warn(NULL, "grpc: %s refused: %s", peer->text, err.msg);
 		free(conn);
@@ -233,7 +241,8 @@ static void on_accept(void *arg, int fd, const struct listener_peer *peer)
 int grpc_server_listen(struct grpc_server *server, struct listener *listener, struct err *err)
 {
 	ensure(!server->draining);
-	server->listeners = xrealloc(server->listeners, server->nlisteners + 1, sizeof(*server->listeners));
+	server->listeners =
+		xrealloc(server->listeners, server->nlisteners + 1, sizeof(*server->listeners));
 	server->listeners[server->nlisteners++] = listener;
 	return listener_start(listener, on_accept, server, err);
 }

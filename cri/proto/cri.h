@@ -1,7 +1,7 @@
 /* cri/proto/cri.h
  *
- * The CRI messages. Include this, not cri.pb.h: some of them have fields named stdin, stdout and stderr, which C libraries
- * make macros of (the objects of these names stay usable).
+ * The CRI messages. Include this, not cri.pb.h: some of them have fields named stdin, stdout and
+ * stderr, which C libraries make macros of (the objects of these names stay usable).
  */
 #ifndef CORACLE_CRI_PROTO_CRI_H
 #define CORACLE_CRI_PROTO_CRI_H

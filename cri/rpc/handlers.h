@@ -1,6 +1,7 @@
 /* cri/rpc/handlers.h
  *
- * Every RPC handler, one line each; the table in service.c points at them. Signature and rules: rpc_fn in service.h.
+ * Every RPC handler, one line each; the table in service.c points at them. Signature and rules:
+ * rpc_fn in service.h.
  */
 #ifndef CORACLE_CRI_RPC_HANDLERS_H
 #define CORACLE_CRI_RPC_HANDLERS_H

@@ -1,6 +1,7 @@
 /* cri/rpc/service.c
  *
- * The table of RPCs and the way from a call to its handler. Adding an RPC is one line here, one in handlers.h and the handler.
+ * The table of RPCs and the way from a call to its handler. Adding an RPC is one line here, one in
+ * handlers.h and the handler.
  */
 #include "cri/rpc/service.h"
 
@@ -8,7 +9,9 @@
 
 #include "core/base/attr.h"
 #include "core/base/bug.h"
+#include "core/base/clock.h"
 #include "core/base/list.h"
+#include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "cri/proto/cri.h"
@@ -17,23 +20,21 @@
 #include "cri/rpc/validate.h"
 
 #define RUNTIME "/runtime.v1.RuntimeService/"
-#define IMAGE	"/runtime.v1.ImageService/"
+#define IMAGE   "/runtime.v1.ImageService/"
 #define CONTROL "/coracle.v1.Control/"
 
-#define ROW(path_, streaming_, kind_, request_, response_, check_, fn_)                                  \
-	{                                                                                                \
-		.method = { .path = path_, .streaming = streaming_ },                                    \
-		.kind = kind_,                                                                           \
-		.request = &request_##_msg,                                                              \
-		.request_size = sizeof(request_),                                                        \
-		.response = &response_##_msg,                                                            \
-		.response_size = sizeof(response_),                                                      \
-		.check = check_,                                                                         \
-		.fn = fn_,                                                                               \
+#define ROW(path_, streaming_, kind_, request_, response_, check_, fn_)                            \
+	{                                                                                          \
+		.method = { .path = path_, .streaming = streaming_ }, .kind = kind_,               \
+		.request = &request_##_msg, .request_size = sizeof(request_),                      \
+		.response = &response_##_msg, .response_size = sizeof(response_), .check = check_, \
+		.fn = fn_,                                                                         \
 	}
 /* By far most methods take NameRequest and return NameResponse. */
-#define UNARY(service, name, kind, check, fn) ROW(service #name, false, kind, cri_##name##Request, cri_##name##Response, check, fn)
-#define STREAM(service, name, kind, check, fn) ROW(service #name, true, kind, cri_##name##Request, cri_##name##Response, check, fn)
+#define UNARY(service, name, kind, check, fn)                                                      \
+	ROW(service #name, false, kind, cri_##name##Request, cri_##name##Response, check, fn)
+#define STREAM(service, name, kind, check, fn)                                                     \
+	ROW(service #name, true, kind, cri_##name##Request, cri_##name##Response, check, fn)
 
 /* clang-format off */
 static const struct rpc_row all_rows[] = {
@@ -65,7 +66,8 @@ static const struct rpc_row all_rows[] = {
 	STREAM(RUNTIME, StreamPodSandboxStats,    RPC_READ,   NULL,                                NULL),
 	UNARY(RUNTIME,  UpdateRuntimeConfig,      RPC_SETTLE, check_update_runtime_config,         rpc_update_runtime_config),
 	UNARY(RUNTIME,  Status,                   RPC_READ,   NULL,                                rpc_status),
-	/* The three checkpoint calls have no handler on purpose: nothing here can restore what they would write. */
+	/* The three checkpoint calls have no handler on purpose: nothing here can restore what they
+	 * would write. */
 	UNARY(RUNTIME,  CheckpointContainer,      RPC_CHANGE, NULL,                                NULL),
 	ROW(RUNTIME "GetContainerEvents", true,   RPC_READ, cri_GetEventsRequest, cri_ContainerEventResponse, NULL, NULL),
 	UNARY(RUNTIME,  ListMetricDescriptors,    RPC_READ,   NULL,                                NULL),
@@ -93,8 +95,10 @@ struct service {
 	struct cri *cri;
 	const struct rpc_row *rows;
 	size_t nrows;
+	struct rpc_counters *counters; /* one for each row */
 	enum service_phase phase;
 	struct list held; /* struct held, in order of arrival */
+	struct log_limit failures;
 };
 
 /* A change that came before READY; lives in its call's arena. */
@@ -132,7 +136,8 @@ static int gate(const struct service *service, enum rpc_kind kind, struct err *e
 }
 
 /* @path is "/service/method", which grpc.c has made sure of. */
-static const struct rpc_row *row_find(const struct service *service, struct str path, struct err *err)
+static const struct rpc_row *row_find(const struct service *service, struct str path,
+                                      struct err *err)
 {
 	struct str name, method, head, tail;
 	bool known_service = false;
@@ -149,8 +154,8 @@ static const struct rpc_row *row_find(const struct service *service, struct str 
 	name = (struct str){ name.p + 1, MIN(name.len - 1, (size_t)80) };
 	method.len = MIN(method.len, (size_t)80);
 	if (known_service)
-		err_set(err, CODE_UNIMPLEMENTED, "unknown method " STR_FMT " for service " STR_FMT, STR_ARG(method),
-			STR_ARG(name));
+		err_set(err, CODE_UNIMPLEMENTED, "unknown method " STR_FMT " for service " STR_FMT,
+		        STR_ARG(method), STR_ARG(name));
 	else
 		err_set(err, CODE_UNIMPLEMENTED, "unknown service " STR_FMT, STR_ARG(name));
 	return NULL;
@@ -161,14 +166,16 @@ static const struct grpc_method *admit(void *arg, struct str path, struct err *e
 	struct service *service = arg;
 	const struct rpc_row *row;
 
-	/* Before recovery has ended not even the names of methods are answered: one word for everything. */
+	/* Before recovery has ended not even the names of methods are answered: one word for
+	 * everything. */
 	if (service->phase == SERVICE_RECOVERING && gate(service, RPC_READ, err) < 0)
 		return NULL;
 	row = row_find(service, path, err);
 	if (!row || gate(service, row->kind, err) < 0)
 		return NULL;
 	if (!row->fn) {
-		err_set(err, CODE_UNIMPLEMENTED, "method %s is not implemented", strrchr(row->method.path, '/') + 1);
+		err_set(err, CODE_UNIMPLEMENTED, "method %s is not implemented",
+		        strrchr(row->method.path, '/') + 1);
 		return NULL;
 	}
 	return &row->method;
@@ -184,8 +191,10 @@ static const void *decode(struct grpc_call *call, const struct rpc_row *row, str
 		err_set(err, CODE_RESOURCE_EXHAUSTED, "no memory for the request");
 		return NULL;
 	}
-	if (pb_decode_msg(arena, row->request, request, bytes.p, bytes.len, grpc_method_name(call), err) < 0) {
-		/* what gRPC servers answer to bytes that are no message; INVALID_ARGUMENT is for messages that ask for nonsense */
+	if (pb_decode_msg(arena, row->request, request, bytes.p, bytes.len, grpc_method_name(call),
+	                  err) < 0) {
+		/* what gRPC servers answer to bytes that are no message; INVALID_ARGUMENT is for
+		 * messages that ask for nonsense */
 		if (err_is(err, CODE_INVALID_ARGUMENT))
 			err->code = CODE_INTERNAL;
 		err_wrap(err, "error unmarshalling request");
@@ -201,7 +210,8 @@ static void held_cancelled(void *arg, struct grpc_call *call)
 	struct held *held = arg;
 
 	list_remove(&held->link);
-	grpc_fail(call, &(struct err){ .code = grpc_cancelled(call), .msg = "cancelled before the node was ready" });
+	grpc_fail(call, &(struct err){ .code = grpc_cancelled(call),
+	                               .msg = "cancelled before the node was ready" });
 }
 
 static void hold(struct service *service, struct grpc_call *call, const void *request)
@@ -209,7 +219,8 @@ static void hold(struct service *service, struct grpc_call *call, const void *re
 	struct held *held = pb_arena_alloc(grpc_arena(call), sizeof(*held));
 
 	if (!held) {
-		grpc_fail(call, &(struct err){ .code = CODE_RESOURCE_EXHAUSTED, .msg = "no memory to hold the request" });
+		grpc_fail(call, &(struct err){ .code = CODE_RESOURCE_EXHAUSTED,
+		                               .msg = "no memory to hold the request" });
 		return;
 	}
 	held->call = call;
@@ -239,9 +250,49 @@ static void dispatch(void *arg, struct grpc_call *call)
 		row->fn(service->cri, call, request);
 }
 
+/* Failures worth an operator's time: of anything that changes the node, and of reads only what is
+ * our own fault. */
+static bool is_worth_a_line(enum rpc_kind kind, enum code code)
+{
+	if (code == CODE_OK || code == CODE_CANCELLED || code == CODE_UNAVAILABLE)
+		return false;
+	return kind != RPC_READ || code == CODE_INTERNAL || code == CODE_UNKNOWN ||
+	       code == CODE_DATA_LOSS;
+}
+
+/* The one place where every failed call passes: it is logged here, not by its handler. */
+static void answered(void *arg, const struct grpc_call *call, enum code code, const char *text)
+{
+	struct service *service = arg;
+	const struct rpc_row *row = row_of(call);
+	struct rpc_counters *counters = &service->counters[row - service->rows];
+	int64_t took_ns = clock_boot_ns() - grpc_started_ns(call);
+	struct log_ctx ctx = { .op = grpc_method_name(call), .code = code_name(code) };
+
+	counters->ok += code == CODE_OK;
+	counters->failed += code != CODE_OK;
+	counters->total_ns += took_ns;
+	counters->max_ns = MAX(counters->max_ns, took_ns);
+
+	if (is_worth_a_line(row->kind, code) && log_limit_pass(&service->failures))
+		log_warn(&ctx, "call failed after %lld ms: %s", (long long)(took_ns / NS_PER_MS),
+		         text);
+	else
+		log_debug(&ctx, "%s: answered after %lld us%s%s", grpc_peer(call)->text,
+		          (long long)(took_ns / NS_PER_US), text[0] ? ": " : "", text);
+}
+
 struct grpc_handler service_handler(struct service *service)
 {
-	return (struct grpc_handler){ .admit = admit, .dispatch = dispatch, .arg = service };
+	return (struct grpc_handler){
+		.admit = admit, .dispatch = dispatch, .arg = service, .answered = answered
+	};
+}
+
+struct rpc_counters service_counters(const struct service *service, size_t i)
+{
+	ensure(i < service->nrows);
+	return service->counters[i];
 }
 
 void service_enter(struct service *service, enum service_phase phase)
@@ -283,6 +334,8 @@ struct service *service_new_with(struct cri *cri, const struct rpc_row *rows, si
 	service->cri = cri;
 	service->rows = rows;
 	service->nrows = nrows;
+	service->counters = xcalloc(nrows, sizeof(*service->counters));
+	service->failures = (struct log_limit){ .burst = 100, .interval_ms = 10 * 1000 };
 	service->phase = SERVICE_RECOVERING;
 	list_init(&service->held);
 	return service;
@@ -290,5 +343,8 @@ struct service *service_new_with(struct cri *cri, const struct rpc_row *rows, si
 
 void service_free(struct service *service)
 {
+	if (!service)
+		return;
+	free(service->counters);
 	free(service);
 }

@@ -1,7 +1,8 @@
 /* cri/rpc/status.c
  *
- * What the node is and whether it can run pods: Version, Status, RuntimeConfig, UpdateRuntimeConfig. The facts come from
- * struct cri_node; here they take the shape and the words that kubelet and crictl expect.
+ * What the node is and whether it can run pods: Version, Status, RuntimeConfig,
+ * UpdateRuntimeConfig. The facts come from struct cri_node; here they take the shape and the words
+ * that kubelet and crictl expect.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,10 +26,11 @@ static char *text(const char *s)
 
 void rpc_version(struct cri *cri, struct grpc_call *call, const void *request UNUSED)
 {
-	/* 0.1.0 is the version of the kubelet's own runtime API, the same in every runtime since its beginning. Which CRI we
-	 * speak stands in runtime_api_version; a client that asks for another one finds no such service. */
+	/* 0.1.0 is the version of the kubelet's own runtime API, the same in every runtime since
+	 * its beginning. Which CRI we speak stands in runtime_api_version; a client that asks for
+	 * another one finds no such service. */
 	grpc_reply(call, &cri_VersionResponse_msg,
-		   &(cri_VersionResponse){
+	           &(cri_VersionResponse){
 			   .version = text("0.1.0"),
 			   .runtime_name = text("coracle"),
 			   .runtime_version = text(cri->version),
@@ -38,7 +40,8 @@ void rpc_version(struct cri *cri, struct grpc_call *call, const void *request UN
 
 /* --- Status */
 
-static void add_strings(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, char *const *strings)
+static void add_strings(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key,
+                        char *const *strings)
 {
 	yyjson_mut_val *array = yyjson_mut_obj_add_arr(doc, object, key);
 
@@ -52,16 +55,19 @@ static void add_runtimes(yyjson_mut_doc *doc, yyjson_mut_val *object, const stru
 
 	for (size_t i = 0; i < config->nruntimes; i++) {
 		const struct config_runtime *runtime = &config->runtimes[i];
-		yyjson_mut_val *one = yyjson_mut_obj_add_obj(doc, runtimes, or_empty(runtime->name));
+		yyjson_mut_val *one =
+			yyjson_mut_obj_add_obj(doc, runtimes, or_empty(runtime->name));
 
 		yyjson_mut_obj_add_str(doc, one, "path", or_empty(runtime->path));
-		yyjson_mut_obj_add_str(doc, one, "sandbox", runtime->sandbox ? runtime->sandbox : "pinned");
+		yyjson_mut_obj_add_str(doc, one, "sandbox",
+		                       runtime->sandbox ? runtime->sandbox : "pinned");
 	}
 	if (config->default_runtime)
 		yyjson_mut_obj_add_str(doc, object, "defaultRuntime", config->default_runtime);
 }
 
-/* The configuration in effect, in the arena. Tools look for stateDir and rootDir; nothing secret is in it. NULL: no memory. */
+/* The configuration in effect, in the arena. Tools look for stateDir and rootDir; nothing secret is
+ * in it. NULL: no memory. */
 static char *config_json(const struct config *config, struct pb_arena *arena)
 {
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
@@ -110,13 +116,17 @@ static void repair_conditions(struct pb_arena *arena, cri_RuntimeStatus *status)
 {
 	for (size_t i = 0; i < status->conditions_count; i++)
 		if (!str_utf8_valid(str_of(status->conditions[i].message)))
-			status->conditions[i].message = pb_utf8(arena, str_of(status->conditions[i].message));
+			status->conditions[i].message =
+				pb_utf8(arena, str_of(status->conditions[i].message));
 }
 
-static int fill_status(const struct cri_node_facts *facts, struct pb_arena *arena, cri_StatusResponse *ret_status)
+static int fill_status(const struct cri_node_facts *facts, struct pb_arena *arena,
+                       cri_StatusResponse *ret_status)
 {
-	cri_RuntimeCondition *conditions = pb_arena_alloc(arena, (2 + facts->nmore) * sizeof(*conditions));
-	cri_RuntimeHandler *handlers = pb_arena_alloc(arena, (facts->nhandlers + 1) * sizeof(*handlers));
+	cri_RuntimeCondition *conditions =
+		pb_arena_alloc(arena, (2 + facts->nmore) * sizeof(*conditions));
+	cri_RuntimeHandler *handlers =
+		pb_arena_alloc(arena, (facts->nhandlers + 1) * sizeof(*handlers));
 
 	if (!conditions || !handlers)
 		return -1;
@@ -130,28 +140,31 @@ static int fill_status(const struct cri_node_facts *facts, struct pb_arena *aren
 		handlers[i] = (cri_RuntimeHandler){
 			.name = text(or_empty(from->name)),
 			.has_features = true,
-			.features = { .recursive_read_only_mounts = from->recursive_read_only_mounts,
-				      .user_namespaces = from->user_namespaces },
+			.features = { .recursive_read_only_mounts =
+			                      from->recursive_read_only_mounts,
+			              .user_namespaces = from->user_namespaces },
 		};
 	}
 	*ret_status = (cri_StatusResponse){
 		.has_status = true,
-		.status = { .conditions_count = (pb_size_t)(2 + facts->nmore), .conditions = conditions },
+		.status = { .conditions_count = (pb_size_t)(2 + facts->nmore),
+		            .conditions = conditions },
 		.runtime_handlers_count = (pb_size_t)facts->nhandlers,
 		.runtime_handlers = handlers,
 		.has_features = true,
 		.features = { .supplemental_groups_policy = true,
-			      .user_namespaces_host_network = true,
-			      .mount_options = true },
+		              .user_namespaces_host_network = true,
+		              .mount_options = true },
 	};
 	repair_conditions(arena, &ret_status->status);
 	return 0;
 }
 
-static int fill_info(const struct cri *cri, const struct cri_node_facts *facts, struct pb_arena *arena,
-		     cri_StatusResponse *status)
+static int fill_info(const struct cri *cri, const struct cri_node_facts *facts,
+                     struct pb_arena *arena, cri_StatusResponse *status)
 {
-	cri_StatusResponse_InfoEntry *info = pb_arena_alloc(arena, (1 + facts->ninfo) * sizeof(*info));
+	cri_StatusResponse_InfoEntry *info =
+		pb_arena_alloc(arena, (1 + facts->ninfo) * sizeof(*info));
 	char *config = config_json(cri->config, arena);
 
 	if (!info || !config)
@@ -176,8 +189,10 @@ void rpc_status(struct cri *cri, struct grpc_call *call, const void *request)
 	cri_StatusResponse status;
 
 	cri->node->facts(cri->node->arg, arena, req->verbose, &facts);
-	if (fill_status(&facts, arena, &status) < 0 || (req->verbose && fill_info(cri, &facts, arena, &status) < 0)) {
-		grpc_fail(call, &(struct err){ .code = CODE_RESOURCE_EXHAUSTED, .msg = "no memory for the status" });
+	if (fill_status(&facts, arena, &status) < 0 ||
+	    (req->verbose && fill_info(cri, &facts, arena, &status) < 0)) {
+		grpc_fail(call, &(struct err){ .code = CODE_RESOURCE_EXHAUSTED,
+		                               .msg = "no memory for the status" });
 		return;
 	}
 	grpc_reply(call, &cri_StatusResponse_msg, &status);
@@ -191,10 +206,11 @@ void rpc_runtime_config(struct cri *cri, struct grpc_call *call, const void *req
 
 	cri->node->facts(cri->node->arg, grpc_scratch(call), false, &facts);
 	grpc_reply(call, &cri_RuntimeConfigResponse_msg,
-		   &(cri_RuntimeConfigResponse){
+	           &(cri_RuntimeConfigResponse){
 			   .has_linux = true,
-			   .linux = { .cgroup_driver = facts.systemd_cgroup ? cri_CgroupDriver_SYSTEMD :
-									      cri_CgroupDriver_CGROUPFS },
+			   .linux = { .cgroup_driver = facts.systemd_cgroup
+	                                                       ? cri_CgroupDriver_SYSTEMD
+	                                                       : cri_CgroupDriver_CGROUPFS },
 		   });
 }
 
@@ -214,8 +230,9 @@ void rpc_update_runtime_config(struct cri *cri, struct grpc_call *call, const vo
 		one = str_trim(one);
 		rest = tail;
 		if (ncidrs == ARRAY_SIZE(cidrs)) {
-			err_set(&err, CODE_INVALID_ARGUMENT, "runtime_config.network_config.pod_cidr: more than %zu ranges",
-				ARRAY_SIZE(cidrs));
+			err_set(&err, CODE_INVALID_ARGUMENT,
+			        "runtime_config.network_config.pod_cidr: more than %zu ranges",
+			        ARRAY_SIZE(cidrs));
 			grpc_fail(call, &err);
 			return;
 		}
@@ -229,5 +246,6 @@ void rpc_update_runtime_config(struct cri *cri, struct grpc_call *call, const vo
 		grpc_fail(call, &err);
 		return;
 	}
-	grpc_reply(call, &cri_UpdateRuntimeConfigResponse_msg, &(cri_UpdateRuntimeConfigResponse){ 0 });
+	grpc_reply(call, &cri_UpdateRuntimeConfigResponse_msg,
+	           &(cri_UpdateRuntimeConfigResponse){ 0 });
 }

@@ -1,6 +1,7 @@
 /* cri/rpc/validate.c
  *
- * One function per message, each naming fields relative to its message; within() puts the way there in front on the way up.
+ * One function per message, each naming fields relative to its message; within() puts the way there
+ * in front on the way up.
  */
 #include "cri/rpc/validate.h"
 
@@ -60,12 +61,15 @@ static int check_range(int64_t value, int64_t min, int64_t max, const char *fiel
 {
 	if (value >= min && value <= max)
 		return 0;
-	return invalid(err, "%s: %lld is not %lld..%lld", field, (long long)value, (long long)min, (long long)max);
+	return invalid(err, "%s: %lld is not %lld..%lld", field, (long long)value, (long long)min,
+	               (long long)max);
 }
 
 static int check_absolute(const char *path, const char *field, struct err *err)
 {
-	return or_empty(path)[0] == '/' ? 0 : invalid(err, "%s: \"%.100s\" is not an absolute path", field, or_empty(path));
+	return or_empty(path)[0] == '/' ? 0
+	                                : invalid(err, "%s: \"%.100s\" is not an absolute path",
+	                                          field, or_empty(path));
 }
 
 /* Relative to a directory of ours or the client's: must not lead out of it. */
@@ -78,7 +82,8 @@ static int check_inside(const char *path, const char *field, struct err *err)
 
 		str_cut(rest, '/', &part, &tail);
 		if (str_eq_c(part, ".."))
-			return invalid(err, "%s: \"%.100s\" leads out of its directory", field, path);
+			return invalid(err, "%s: \"%.100s\" leads out of its directory", field,
+			               path);
 		rest = tail;
 	}
 	return 0;
@@ -96,7 +101,8 @@ int check_cidr(const char *text, const char *field, struct err *err)
 		memcpy(host, address.p, address.len);
 		host[address.len] = '\0';
 		v6 = strchr(host, ':');
-		if (inet_pton(v6 ? AF_INET6 : AF_INET, host, binary) == 1 && str_u64(bits, v6 ? 128 : 32, &n) == 0)
+		if (inet_pton(v6 ? AF_INET6 : AF_INET, host, binary) == 1 &&
+		    str_u64(bits, v6 ? 128 : 32, &n) == 0)
 			return 0;
 	}
 	return invalid(err, "%s: \"%.60s\" is not an address range", field, or_empty(text));
@@ -104,7 +110,8 @@ int check_cidr(const char *text, const char *field, struct err *err)
 
 /* --- parts that several requests share */
 
-static int check_id_mappings(const cri_IDMapping *mappings, size_t n, const char *field, struct err *err)
+static int check_id_mappings(const cri_IDMapping *mappings, size_t n, const char *field,
+                             struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		const cri_IDMapping *m = &mappings[i];
@@ -112,8 +119,10 @@ static int check_id_mappings(const cri_IDMapping *mappings, size_t n, const char
 		if (m->length == 0)
 			return invalid(err, "%s[%zu].length: must not be 0", field, i);
 		if (m->length > UINT32_MAX - m->host_id || m->length > UINT32_MAX - m->container_id)
-			return invalid(err, "%s[%zu].length: %u ids from %u (host %u) reach beyond the last id", field, i,
-				       m->length, m->container_id, m->host_id);
+			return invalid(
+				err,
+				"%s[%zu].length: %u ids from %u (host %u) reach beyond the last id",
+				field, i, m->length, m->container_id, m->host_id);
 	}
 	return 0;
 }
@@ -129,17 +138,22 @@ static int check_userns(const cri_UserNamespace *userns, struct err *err)
 		return 0;
 	case cri_NamespaceMode_POD:
 		if (userns->uids_count != 1)
-			return invalid(err, "uids: %u mappings, only exactly one is supported", (unsigned int)userns->uids_count);
+			return invalid(err, "uids: %u mappings, only exactly one is supported",
+			               (unsigned int)userns->uids_count);
 		if (userns->gids_count != 1)
-			return invalid(err, "gids: %u mappings, only exactly one is supported", (unsigned int)userns->gids_count);
-		if (check_id_mappings(userns->uids, 1, "uids", err) < 0 || check_id_mappings(userns->gids, 1, "gids", err) < 0)
+			return invalid(err, "gids: %u mappings, only exactly one is supported",
+			               (unsigned int)userns->gids_count);
+		if (check_id_mappings(userns->uids, 1, "uids", err) < 0 ||
+		    check_id_mappings(userns->gids, 1, "gids", err) < 0)
 			return -1;
 		if (userns->uids[0].container_id != 0)
-			return invalid(err, "uids[0].container_id: %u, but id 0 of the pod must be mapped",
-				       userns->uids[0].container_id);
+			return invalid(
+				err, "uids[0].container_id: %u, but id 0 of the pod must be mapped",
+				userns->uids[0].container_id);
 		if (userns->gids[0].container_id != 0)
-			return invalid(err, "gids[0].container_id: %u, but id 0 of the pod must be mapped",
-				       userns->gids[0].container_id);
+			return invalid(
+				err, "gids[0].container_id: %u, but id 0 of the pod must be mapped",
+				userns->gids[0].container_id);
 		return 0;
 	case cri_NamespaceMode_CONTAINER:
 	case cri_NamespaceMode_TARGET:
@@ -164,12 +178,14 @@ static int check_profile(const cri_SecurityProfile *profile, struct err *err)
 	bool localhost = profile->profile_type == cri_SecurityProfile_ProfileType_Localhost;
 	bool named = or_empty(profile->localhost_ref)[0];
 
-	if (check_enum(profile->profile_type, cri_SecurityProfile_ProfileType_Localhost, "profile_type", err) < 0)
+	if (check_enum(profile->profile_type, cri_SecurityProfile_ProfileType_Localhost,
+	               "profile_type", err) < 0)
 		return -1;
 	if (localhost && !named)
 		return invalid(err, "localhost_ref: must not be empty with profile type Localhost");
 	if (!localhost && named)
-		return invalid(err, "localhost_ref: \"%.100s\" needs profile type Localhost", profile->localhost_ref);
+		return invalid(err, "localhost_ref: \"%.100s\" needs profile type Localhost",
+		               profile->localhost_ref);
 	return 0;
 }
 
@@ -177,16 +193,17 @@ static int check_groups(const int64_t *groups, size_t n, struct err *err)
 {
 	for (size_t i = 0; i < n; i++)
 		if (groups[i] < 0 || groups[i] > ID_MAX)
-			return invalid(err, "supplemental_groups[%zu]: %lld is not 0..%d", i, (long long)groups[i], ID_MAX);
+			return invalid(err, "supplemental_groups[%zu]: %lld is not 0..%d", i,
+			               (long long)groups[i], ID_MAX);
 	return 0;
 }
 
 /* Of every pair of repeated key and value: the key must be there. */
-#define CHECK_KEYS(message, field, err)                                                          \
-	do {                                                                                     \
-		for (size_t i_ = 0; i_ < (message)->field##_count; i_++)                         \
-			if (!or_empty((message)->field[i_].key)[0])                              \
-				return invalid(err, #field ": entry %zu has an empty key", i_);  \
+#define CHECK_KEYS(message, field, err)                                                            \
+	do {                                                                                       \
+		for (size_t i_ = 0; i_ < (message)->field##_count; i_++)                           \
+			if (!or_empty((message)->field[i_].key)[0])                                \
+				return invalid(err, #field ": entry %zu has an empty key", i_);    \
 	} while (0)
 
 static int check_resources(const cri_LinuxContainerResources *r, struct err *err)
@@ -194,8 +211,10 @@ static int check_resources(const cri_LinuxContainerResources *r, struct err *err
 	if (check_range(r->cpu_period, 0, INT64_MAX, "cpu_period", err) < 0 ||
 	    check_range(r->cpu_quota, -1, INT64_MAX, "cpu_quota", err) < 0 ||
 	    check_range(r->cpu_shares, 0, INT64_MAX, "cpu_shares", err) < 0 ||
-	    check_range(r->memory_limit_in_bytes, -1, INT64_MAX, "memory_limit_in_bytes", err) < 0 ||
-	    check_range(r->memory_swap_limit_in_bytes, -1, INT64_MAX, "memory_swap_limit_in_bytes", err) < 0 ||
+	    check_range(r->memory_limit_in_bytes, -1, INT64_MAX, "memory_limit_in_bytes", err) <
+	            0 ||
+	    check_range(r->memory_swap_limit_in_bytes, -1, INT64_MAX, "memory_swap_limit_in_bytes",
+	                err) < 0 ||
 	    check_range(r->oom_score_adj, -1000, 1000, "oom_score_adj", err) < 0)
 		return -1;
 	for (size_t i = 0; i < r->hugepage_limits_count; i++)
@@ -206,7 +225,8 @@ static int check_resources(const cri_LinuxContainerResources *r, struct err *err
 
 		/* becomes a file name below the container's cgroup */
 		if (!key[0] || strchr(key, '/') || key[0] == '.')
-			return invalid(err, "unified: \"%.100s\" is not the name of a cgroup file", key);
+			return invalid(err, "unified: \"%.100s\" is not the name of a cgroup file",
+			               key);
 	}
 	return 0;
 }
@@ -231,14 +251,17 @@ static int check_sandbox_security(const cri_LinuxSandboxSecurityContext *ctx, st
 {
 	if (ctx->has_namespace_options && check_namespaces(&ctx->namespace_options, err) < 0)
 		return within(err, "namespace_options");
-	if (ctx->has_run_as_user && check_range(ctx->run_as_user.value, 0, ID_MAX, "run_as_user", err) < 0)
+	if (ctx->has_run_as_user &&
+	    check_range(ctx->run_as_user.value, 0, ID_MAX, "run_as_user", err) < 0)
 		return -1;
-	if (ctx->has_run_as_group && check_range(ctx->run_as_group.value, 0, ID_MAX, "run_as_group", err) < 0)
+	if (ctx->has_run_as_group &&
+	    check_range(ctx->run_as_group.value, 0, ID_MAX, "run_as_group", err) < 0)
 		return -1;
 	if (ctx->has_run_as_group && !ctx->has_run_as_user)
 		return invalid(err, "run_as_group: needs run_as_user");
 	if (check_groups(ctx->supplemental_groups, ctx->supplemental_groups_count, err) < 0 ||
-	    check_enum(ctx->supplemental_groups_policy, cri_SupplementalGroupsPolicy_Strict, "supplemental_groups_policy", err) < 0)
+	    check_enum(ctx->supplemental_groups_policy, cri_SupplementalGroupsPolicy_Strict,
+	               "supplemental_groups_policy", err) < 0)
 		return -1;
 	if (ctx->has_seccomp && check_profile(&ctx->seccomp, err) < 0)
 		return within(err, "seccomp");
@@ -275,8 +298,10 @@ static int check_sandbox_config(const cri_PodSandboxConfig *config, struct err *
 	    check_set(config->metadata.uid, "metadata.uid", err) < 0)
 		return -1;
 	if (hostname_bytes > HOSTNAME_BYTES)
-		return invalid(err, "hostname: %zu bytes, a host name has at most %d", hostname_bytes, HOSTNAME_BYTES);
-	if (or_empty(config->log_directory)[0] && check_absolute(config->log_directory, "log_directory", err) < 0)
+		return invalid(err, "hostname: %zu bytes, a host name has at most %d",
+		               hostname_bytes, HOSTNAME_BYTES);
+	if (or_empty(config->log_directory)[0] &&
+	    check_absolute(config->log_directory, "log_directory", err) < 0)
 		return -1;
 	for (size_t i = 0; i < config->port_mappings_count; i++)
 		if (check_port_mapping(&config->port_mappings[i], err) < 0)
@@ -297,7 +322,8 @@ int check_run_pod_sandbox(const void *request, struct err *err)
 	return check_sandbox_config(&req->config, err) < 0 ? within(err, "config") : 0;
 }
 
-#define SANDBOX_ID_FIRST(type) _Static_assert(offsetof(cri_##type##Request, pod_sandbox_id) == 0, #type)
+#define SANDBOX_ID_FIRST(type)                                                                     \
+	_Static_assert(offsetof(cri_##type##Request, pod_sandbox_id) == 0, #type)
 SANDBOX_ID_FIRST(StopPodSandbox);
 SANDBOX_ID_FIRST(RemovePodSandbox);
 SANDBOX_ID_FIRST(PodSandboxStatus);
@@ -311,7 +337,8 @@ int check_sandbox_id_first(const void *request, struct err *err)
 	return check_set(*(char *const *)request, "pod_sandbox_id", err);
 }
 
-#define CONTAINER_ID_FIRST(type) _Static_assert(offsetof(cri_##type##Request, container_id) == 0, #type)
+#define CONTAINER_ID_FIRST(type)                                                                   \
+	_Static_assert(offsetof(cri_##type##Request, container_id) == 0, #type)
 CONTAINER_ID_FIRST(StartContainer);
 CONTAINER_ID_FIRST(StopContainer);
 CONTAINER_ID_FIRST(RemoveContainer);
@@ -332,7 +359,8 @@ static int check_sandbox_filter(const cri_PodSandboxFilter *filter, struct err *
 {
 	if (!filter->has_state)
 		return 0;
-	return check_enum(filter->state.state, cri_PodSandboxState_SANDBOX_NOTREADY, "filter.state", err);
+	return check_enum(filter->state.state, cri_PodSandboxState_SANDBOX_NOTREADY, "filter.state",
+	                  err);
 }
 
 int check_list_pod_sandbox(const void *request, struct err *err)
@@ -373,7 +401,8 @@ static int check_image_mount(const cri_Mount *mount, struct err *err)
 	if (!mount->readonly)
 		return invalid(err, "readonly: must be true for an image mount");
 	if (or_empty(mount->image_sub_path)[0] == '/')
-		return invalid(err, "image_sub_path: \"%.100s\" is not a relative path", mount->image_sub_path);
+		return invalid(err, "image_sub_path: \"%.100s\" is not a relative path",
+		               mount->image_sub_path);
 	return check_inside(mount->image_sub_path, "image_sub_path", err);
 }
 
@@ -382,13 +411,16 @@ static int check_mount(const cri_Mount *mount, struct err *err)
 	static const char *const options[] = { "noexec", "nodev", "nosuid" };
 
 	if (check_absolute(mount->container_path, "container_path", err) < 0 ||
-	    check_enum(mount->propagation, cri_MountPropagation_PROPAGATION_BIDIRECTIONAL, "propagation", err) < 0)
+	    check_enum(mount->propagation, cri_MountPropagation_PROPAGATION_BIDIRECTIONAL,
+	               "propagation", err) < 0)
 		return -1;
-	if (mount->has_image ? check_image_mount(mount, err) < 0 : check_set(mount->host_path, "host_path", err) < 0)
+	if (mount->has_image ? check_image_mount(mount, err) < 0
+	                     : check_set(mount->host_path, "host_path", err) < 0)
 		return -1;
 	if (mount->recursive_read_only && !mount->readonly)
 		return invalid(err, "recursive_read_only: needs readonly");
-	if (mount->recursive_read_only && mount->propagation != cri_MountPropagation_PROPAGATION_PRIVATE)
+	if (mount->recursive_read_only &&
+	    mount->propagation != cri_MountPropagation_PROPAGATION_PRIVATE)
 		return invalid(err, "recursive_read_only: needs propagation PRIVATE");
 	for (size_t i = 0; i < mount->mount_options_count; i++) {
 		bool known = false;
@@ -396,8 +428,9 @@ static int check_mount(const cri_Mount *mount, struct err *err)
 		for (size_t j = 0; j < ARRAY_SIZE(options); j++)
 			known |= streq(or_empty(mount->mount_options[i]), options[j]);
 		if (!known)
-			return invalid(err, "mount_options[%zu]: \"%.60s\" is not noexec, nodev or nosuid", i,
-				       or_empty(mount->mount_options[i]));
+			return invalid(
+				err, "mount_options[%zu]: \"%.60s\" is not noexec, nodev or nosuid",
+				i, or_empty(mount->mount_options[i]));
 	}
 	if (check_id_mappings(mount->uidMappings, mount->uidMappings_count, "uidMappings", err) < 0)
 		return -1;
@@ -412,7 +445,8 @@ static int check_device(const cri_Device *device, struct err *err)
 	    check_absolute(device->container_path, "container_path", err) < 0)
 		return -1;
 	if (permissions[strspn(permissions, "rwm")])
-		return invalid(err, "permissions: \"%.20s\" has other letters than r, w and m", permissions);
+		return invalid(err, "permissions: \"%.20s\" has other letters than r, w and m",
+		               permissions);
 	return 0;
 }
 
@@ -436,19 +470,24 @@ static int check_container_security(const cri_LinuxContainerSecurityContext *ctx
 		if (check_namespaces(&ctx->namespace_options, err) < 0)
 			return within(err, "namespace_options");
 		if (ctx->namespace_options.pid == cri_NamespaceMode_TARGET &&
-		    check_set(ctx->namespace_options.target_id, "namespace_options.target_id", err) < 0)
+		    check_set(ctx->namespace_options.target_id, "namespace_options.target_id",
+		              err) < 0)
 			return -1;
 	}
-	if (ctx->has_run_as_user && check_range(ctx->run_as_user.value, 0, ID_MAX, "run_as_user", err) < 0)
+	if (ctx->has_run_as_user &&
+	    check_range(ctx->run_as_user.value, 0, ID_MAX, "run_as_user", err) < 0)
 		return -1;
-	if (ctx->has_run_as_group && check_range(ctx->run_as_group.value, 0, ID_MAX, "run_as_group", err) < 0)
+	if (ctx->has_run_as_group &&
+	    check_range(ctx->run_as_group.value, 0, ID_MAX, "run_as_group", err) < 0)
 		return -1;
 	if (ctx->has_run_as_group && !user)
 		return invalid(err, "run_as_group: needs run_as_user or run_as_username");
 	if (strchr(or_empty(ctx->run_as_username), ':'))
-		return invalid(err, "run_as_username: \"%.60s\" holds a colon", ctx->run_as_username);
+		return invalid(err, "run_as_username: \"%.60s\" holds a colon",
+		               ctx->run_as_username);
 	if (check_groups(ctx->supplemental_groups, ctx->supplemental_groups_count, err) < 0 ||
-	    check_enum(ctx->supplemental_groups_policy, cri_SupplementalGroupsPolicy_Strict, "supplemental_groups_policy", err) < 0)
+	    check_enum(ctx->supplemental_groups_policy, cri_SupplementalGroupsPolicy_Strict,
+	               "supplemental_groups_policy", err) < 0)
 		return -1;
 	if (ctx->has_seccomp && check_profile(&ctx->seccomp, err) < 0)
 		return within(err, "seccomp");
@@ -486,12 +525,15 @@ static int check_container_config(const cri_ContainerConfig *config, struct err 
 		return invalid(err, "image: missing");
 	if (check_set(config->image.image, "image.image", err) < 0)
 		return -1;
-	if (or_empty(config->working_dir)[0] && check_absolute(config->working_dir, "working_dir", err) < 0)
+	if (or_empty(config->working_dir)[0] &&
+	    check_absolute(config->working_dir, "working_dir", err) < 0)
 		return -1;
 	if (check_inside(config->log_path, "log_path", err) < 0 ||
-	    check_enum(config->stop_signal, LAST_SIGNAL, "stop_signal", err) < 0 || check_container_lists(config, err) < 0)
+	    check_enum(config->stop_signal, LAST_SIGNAL, "stop_signal", err) < 0 ||
+	    check_container_lists(config, err) < 0)
 		return -1;
-	if (config->has_linux && config->linux.has_resources && check_resources(&config->linux.resources, err) < 0)
+	if (config->has_linux && config->linux.has_resources &&
+	    check_resources(&config->linux.resources, err) < 0)
 		return within(err, "linux.resources");
 	if (config->has_linux && config->linux.has_security_context &&
 	    check_container_security(&config->linux.security_context, err) < 0)
@@ -524,7 +566,8 @@ static int check_container_filter(const cri_ContainerFilter *filter, struct err 
 {
 	if (!filter->has_state)
 		return 0;
-	return check_enum(filter->state.state, cri_ContainerState_CONTAINER_UNKNOWN, "filter.state", err);
+	return check_enum(filter->state.state, cri_ContainerState_CONTAINER_UNKNOWN, "filter.state",
+	                  err);
 }
 
 int check_list_containers(const void *request, struct err *err)
@@ -618,7 +661,8 @@ int check_update_runtime_config(const void *request, struct err *err)
 		str_cut(rest, ',', &one, &tail);
 		one = str_trim(one);
 		rest = tail;
-		ignore(str_format(text, sizeof(text), STR_FMT, (int)MIN(one.len, sizeof(text) - 1), one.p));
+		ignore(str_format(text, sizeof(text), STR_FMT, (int)MIN(one.len, sizeof(text) - 1),
+		                  one.p));
 		if (check_cidr(text, "runtime_config.network_config.pod_cidr", err) < 0)
 			return -1;
 	}

@@ -1,9 +1,10 @@
 /* cri/rpc/validate.h
  *
- * Request checks before anything is touched. An error is INVALID_ARGUMENT and names the field by its path in the request
- * ("config.port_mappings[2].host_port: 70000 is not 0..65535"). Only what can be judged from the request alone is judged here:
- * whether an id exists, a handler has a feature or a path is there is the handler's business. Unknown enum numbers are
- * refused, since acting on half-understood requests is worse than an error.
+ * Request checks before anything is touched. An error is INVALID_ARGUMENT and names the field by
+ * its path in the request ("config.port_mappings[2].host_port: 70000 is not 0..65535"). Only what
+ * can be judged from the request alone is judged here: whether an id exists, a handler has a
+ * feature or a path is there is the handler's business. Unknown enum numbers are refused, since
+ * acting on half-understood requests is worse than an error.
  *
  * All have the shape of rpc_check_fn; the table in service.c names which request each belongs to.
  */
@@ -14,8 +15,12 @@
 #include "core/base/err.h"
 
 NODISCARD int check_run_pod_sandbox(const void *request, struct err *err);
-NODISCARD int check_sandbox_id_first(const void *request, struct err *err);   /* messages whose field 1 is pod_sandbox_id */
-NODISCARD int check_container_id_first(const void *request, struct err *err); /* messages whose field 1 is container_id */
+NODISCARD int
+check_sandbox_id_first(const void *request,
+                       struct err *err); /* messages whose field 1 is pod_sandbox_id */
+NODISCARD int
+check_container_id_first(const void *request,
+                         struct err *err); /* messages whose field 1 is container_id */
 NODISCARD int check_list_pod_sandbox(const void *request, struct err *err);
 NODISCARD int check_stream_pod_sandboxes(const void *request, struct err *err);
 NODISCARD int check_create_container(const void *request, struct err *err);

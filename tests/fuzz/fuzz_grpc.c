@@ -1,5 +1,5 @@
-/* A request message for each RPC: the first byte picks the row, the rest is what a client sent. What decodes and passes its
- * check can be encoded again and then decodes to the same encoding. */
+/* A request message for each RPC: the first byte picks the row, the rest is what a client sent.
+ * What decodes and passes its check can be encoded again and then decodes to the same encoding. */
 #include <string.h>
 
 #include "core/base/attr.h"
@@ -26,15 +26,18 @@ static void text_fields(const uint8_t *data, size_t size)
 	ensure(str_utf8_valid((struct str){ or_empty(back.data), back.len }));
 	/* repairing is done once: what came back is stable, unless it was cut */
 	if (back.len < 4000) {
-		ensure(grpc_message_encode(&again, (struct str){ or_empty(back.data), back.len }) == 0);
-		ensure(again.len == wire.len && memcmp(or_empty(again.data), or_empty(wire.data), wire.len) == 0);
+		ensure(grpc_message_encode(&again, (struct str){ or_empty(back.data), back.len }) ==
+		       0);
+		ensure(again.len == wire.len &&
+		       memcmp(or_empty(again.data), or_empty(wire.data), wire.len) == 0);
 	}
 	buf_release(&wire);
 	buf_release(&back);
 	buf_release(&again);
 }
 
-static void *decode(struct pb_arena *arena, const struct rpc_row *row, const void *data, size_t size, struct err *err)
+static void *decode(struct pb_arena *arena, const struct rpc_row *row, const void *data,
+                    size_t size, struct err *err)
 {
 	void *request = pb_arena_alloc(arena, row->request_size);
 
@@ -45,7 +48,8 @@ static void *decode(struct pb_arena *arena, const struct rpc_row *row, const voi
 
 static void request_of(const struct rpc_row *row, const uint8_t *data, size_t size)
 {
-	struct pb_arena *arena = pb_arena_new(pb_budget_for(size)), *second = pb_arena_new(pb_budget_for(size));
+	struct pb_arena *arena = pb_arena_new(pb_budget_for(size)),
+			*second = pb_arena_new(pb_budget_for(size));
 	struct buf once = { 0 }, twice = { 0 };
 	struct err err = { 0 };
 	void *request = decode(arena, row, data, size, &err);
@@ -59,10 +63,12 @@ static void request_of(const struct rpc_row *row, const uint8_t *data, size_t si
 			ensure(err.code == CODE_INVALID_ARGUMENT && err.msg[0]);
 		ensure(pb_encode_msg(&once, row->request, request, &err) == 0);
 		request = decode(second, row, once.data ? once.data : "", once.len, &err);
-		/* an encoding may need more memory than the original's size allows for: that is no contradiction */
+		/* an encoding may need more memory than the original's size allows for: that is no
+		 * contradiction */
 		if (request) {
 			ensure(pb_encode_msg(&twice, row->request, request, &err) == 0);
-			ensure(once.len == twice.len && memcmp(or_empty(once.data), or_empty(twice.data), once.len) == 0);
+			ensure(once.len == twice.len &&
+			       memcmp(or_empty(once.data), or_empty(twice.data), once.len) == 0);
 		} else {
 			ensure(err.code == CODE_RESOURCE_EXHAUSTED);
 		}

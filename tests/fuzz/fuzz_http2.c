@@ -1,5 +1,6 @@
-/* Raw bytes into a server connection, in pieces whose sizes come from the input, with handlers that answer in every way. What
- * must hold: nothing leaks or is touched after it was freed, and when the connection is gone no call is left. */
+/* Raw bytes into a server connection, in pieces whose sizes come from the input, with handlers that
+ * answer in every way. What must hold: nothing leaks or is touched after it was freed, and when the
+ * connection is gone no call is left. */
 #include <string.h>
 
 #include "core/base/attr.h"
@@ -90,9 +91,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct grpc_conn_ops ops = { on_output };
 	static const struct listener_peer peer = { .text = "fuzz" };
-	static const struct grpc_limits limits = { .max_message_bytes = 4096, .receive_total_bytes = 8192, .max_calls = 64 };
+	static const struct grpc_limits limits = { .max_message_bytes = 4096,
+		                                   .receive_total_bytes = 8192,
+		                                   .max_calls = 64 };
 	struct session session = { 0 };
-	struct grpc_handler handler = { admit, dispatch, &session };
+	struct grpc_handler handler = { .admit = admit, .dispatch = dispatch, .arg = &session };
 	struct err err = { 0 };
 	struct loop *loop;
 	struct grpc *grpc;

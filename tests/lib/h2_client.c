@@ -32,11 +32,13 @@ static size_t slot(int32_t stream)
 	return (size_t)stream / 2;
 }
 
-static int on_header(nghttp2_session *session UNUSED, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-		     const uint8_t *value, size_t value_len, uint8_t flags UNUSED, void *user_data)
+static int on_header(nghttp2_session *session UNUSED, const nghttp2_frame *frame,
+                     const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len,
+                     uint8_t flags UNUSED, void *user_data)
 {
 	struct h2_reply *reply = h2_reply(user_data, frame->hd.stream_id);
-	struct str key = { (const char *)name, name_len }, text = { (const char *)value, value_len };
+	struct str key = { (const char *)name, name_len },
+		   text = { (const char *)value, value_len };
 	uint64_t number;
 
 	if (str_eq_c(key, ":status")) {
@@ -46,9 +48,11 @@ static int on_header(nghttp2_session *session UNUSED, const nghttp2_frame *frame
 		ensure(str_u64(text, 99, &number) == 0);
 		reply->grpc_status = (int)number;
 	} else if (str_eq_c(key, "grpc-message")) {
-		ignore(str_format(reply->message, sizeof(reply->message), "%.*s", (int)MIN(value_len, (size_t)500), text.p));
+		ignore(str_format(reply->message, sizeof(reply->message), "%.*s",
+		                  (int)MIN(value_len, (size_t)500), text.p));
 	} else if (str_eq_c(key, "grpc-accept-encoding")) {
-		ignore(str_format(reply->accept_encoding, sizeof(reply->accept_encoding), "%.*s", (int)value_len, text.p));
+		ignore(str_format(reply->accept_encoding, sizeof(reply->accept_encoding), "%.*s",
+		                  (int)value_len, text.p));
 	}
 	return 0;
 }
@@ -62,15 +66,16 @@ static int on_frame(nghttp2_session *session UNUSED, const nghttp2_frame *frame,
 	if (frame->hd.type == NGHTTP2_GOAWAY) {
 		client->goaway = true;
 		client->goaway_code = frame->goaway.error_code;
-		ignore(str_format(client->goaway_debug, sizeof(client->goaway_debug), "%.*s",
-				  (int)MIN(frame->goaway.opaque_data_len, sizeof(client->goaway_debug) - 1),
-				  (const char *)frame->goaway.opaque_data));
+		ignore(str_format(
+			client->goaway_debug, sizeof(client->goaway_debug), "%.*s",
+			(int)MIN(frame->goaway.opaque_data_len, sizeof(client->goaway_debug) - 1),
+			(const char *)frame->goaway.opaque_data));
 	}
 	return 0;
 }
 
-static int on_data(nghttp2_session *session UNUSED, uint8_t flags UNUSED, int32_t stream, const uint8_t *data, size_t len,
-		   void *user_data)
+static int on_data(nghttp2_session *session UNUSED, uint8_t flags UNUSED, int32_t stream,
+                   const uint8_t *data, size_t len, void *user_data)
 {
 	ensure(buf_add(&h2_reply(user_data, stream)->body, data, len) == 0);
 	return 0;
@@ -85,8 +90,8 @@ static int on_close(nghttp2_session *session UNUSED, int32_t stream, uint32_t co
 	return 0;
 }
 
-static ssize_t on_read(nghttp2_session *session UNUSED, int32_t stream, uint8_t *buf, size_t size, uint32_t *flags,
-		       nghttp2_data_source *source UNUSED, void *user_data)
+static ssize_t on_read(nghttp2_session *session UNUSED, int32_t stream, uint8_t *buf, size_t size,
+                       uint32_t *flags, nghttp2_data_source *source UNUSED, void *user_data)
 {
 	struct h2_client *client = user_data;
 	struct pending_body *body = &client->bodies[slot(stream)];
@@ -179,8 +184,9 @@ void h2_pump(struct h2_client *client)
 
 static int32_t submit(struct h2_client *client, const nghttp2_nv *nva, size_t n, bool end)
 {
-	int32_t stream = nghttp2_submit_request(client->session, NULL, nva, n,
-						end ? NULL : &(nghttp2_data_provider){ .read_callback = on_read }, NULL);
+	int32_t stream = nghttp2_submit_request(
+		client->session, NULL, nva, n,
+		end ? NULL : &(nghttp2_data_provider){ .read_callback = on_read }, NULL);
 
 	ensure(stream > 0);
 	return stream;
@@ -188,7 +194,8 @@ static int32_t submit(struct h2_client *client, const nghttp2_nv *nva, size_t n,
 
 static nghttp2_nv nv(const char *name, const char *value)
 {
-	return (nghttp2_nv){ (uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, strlen(name), strlen(value), 0 };
+	return (nghttp2_nv){ (uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, strlen(name),
+		             strlen(value), 0 };
 }
 
 int32_t h2_request(struct h2_client *client, bool end, ...)
@@ -207,7 +214,8 @@ int32_t h2_request(struct h2_client *client, bool end, ...)
 	return submit(client, nva, n, end);
 }
 
-void h2_body(struct h2_client *client, int32_t stream, const void *data, size_t len, size_t frame, bool end)
+void h2_body(struct h2_client *client, int32_t stream, const void *data, size_t len, size_t frame,
+             bool end)
 {
 	struct pending_body *body = &client->bodies[slot(stream)];
 
@@ -219,13 +227,20 @@ void h2_body(struct h2_client *client, int32_t stream, const void *data, size_t 
 	body->deferred = false;
 }
 
-int32_t h2_call(struct h2_client *client, const char *path, const char *timeout, const void *message, size_t len)
+int32_t h2_call(struct h2_client *client, const char *path, const char *timeout,
+                const void *message, size_t len)
 {
-	uint8_t prefix[5] = { 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len };
+	uint8_t prefix[5] = { 0, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
+		              (uint8_t)len };
 	nghttp2_nv nva[] = {
-		nv(":method", "POST"),		nv(":scheme", "http"),	    nv(":path", path),
-		nv(":authority", "localhost"),	nv("content-type", "application/grpc"),
-		nv("user-agent", "grpc-go/1.83.0"), nv("te", "trailers"), nv("grpc-timeout", timeout ? timeout : ""),
+		nv(":method", "POST"),
+		nv(":scheme", "http"),
+		nv(":path", path),
+		nv(":authority", "localhost"),
+		nv("content-type", "application/grpc"),
+		nv("user-agent", "grpc-go/1.83.0"),
+		nv("te", "trailers"),
+		nv("grpc-timeout", timeout ? timeout : ""),
 	};
 	int32_t stream = submit(client, nva, ARRAY_SIZE(nva) - !timeout, false);
 

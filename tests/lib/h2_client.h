@@ -1,7 +1,8 @@
 /* tests/lib/h2_client.h
  *
- * An HTTP/2 client in memory, for tests of cri/grpc: it shovels bytes between an nghttp2 client session and whatever serves,
- * and keeps what came back per stream. It checks nothing that it sends, so it can send nonsense.
+ * An HTTP/2 client in memory, for tests of cri/grpc: it shovels bytes between an nghttp2 client
+ * session and whatever serves, and keeps what came back per stream. It checks nothing that it
+ * sends, so it can send nonsense.
  */
 #ifndef CORACLE_TESTS_LIB_H2_CLIENT_H
 #define CORACLE_TESTS_LIB_H2_CLIENT_H
@@ -22,12 +23,12 @@ struct h2_server {
 };
 
 struct h2_reply {
-	int http_status;  /* 0: no head yet */
-	int grpc_status;  /* -1: none yet */
+	int http_status;   /* 0: no head yet */
+	int grpc_status;   /* -1: none yet */
 	char message[512]; /* grpc-message, still percent-encoded */
 	char accept_encoding[32];
-	struct buf body;  /* DATA as it came, with message prefixes */
-	int heads;	  /* HEADERS frames */
+	struct buf body; /* DATA as it came, with message prefixes */
+	int heads;       /* HEADERS frames */
 	bool closed;
 	uint32_t code; /* of the close */
 };
@@ -48,10 +49,13 @@ void h2_raw(struct h2_client *client, const void *data, size_t len);
 
 /* Headers as "name", "value", ..., NULL. Returns the stream id. @end: no body follows. */
 int32_t h2_request(struct h2_client *client, bool end, ...) __attribute__((sentinel));
-/* What a gRPC client sends: the usual headers and optionally grpc-timeout, then @message with its prefix and the end. */
-int32_t h2_call(struct h2_client *client, const char *path, const char *timeout, const void *message, size_t len);
+/* What a gRPC client sends: the usual headers and optionally grpc-timeout, then @message with its
+ * prefix and the end. */
+int32_t h2_call(struct h2_client *client, const char *path, const char *timeout,
+                const void *message, size_t len);
 /* Body bytes as they are, in frames of at most @frame bytes (0: as large as they get). */
-void h2_body(struct h2_client *client, int32_t stream, const void *data, size_t len, size_t frame, bool end);
+void h2_body(struct h2_client *client, int32_t stream, const void *data, size_t len, size_t frame,
+             bool end);
 void h2_reset(struct h2_client *client, int32_t stream, uint32_t code);
 void h2_ping(struct h2_client *client);
 void h2_settings(struct h2_client *client, size_t entries);

@@ -1,4 +1,5 @@
-/* What a peer may do to a connection, frame by frame. The clock is virtual, so that buckets do not refill by themselves. */
+/* What a peer may do to a connection, frame by frame. The clock is virtual, so that buckets do not
+ * refill by themselves. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,11 +14,23 @@
 #include "core/base/mem.h"
 #include "cri/grpc/http2.h"
 
-enum { DATA = 0, HEADERS = 1, PRIORITY = 2, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, CONTINUATION = 9 };
+enum {
+	DATA = 0,
+	HEADERS = 1,
+	PRIORITY = 2,
+	RST_STREAM = 3,
+	SETTINGS = 4,
+	PING = 6,
+	GOAWAY = 7,
+	CONTINUATION = 9
+};
 enum { ACK = 1, END_STREAM = 1, END_HEADERS = 4, PADDED = 8, WITH_PRIORITY = 0x20 };
 
-/* :method POST, :scheme http, :path /a/b, content-type application/grpc; from RFC 7541's static table and literals */
-#define GOOD_HEAD "\x83\x86\x04\x04/a/b\x0f\x10\x10" "application/grpc"
+/* :method POST, :scheme http, :path /a/b, content-type application/grpc; from RFC 7541's static
+ * table and literals */
+#define GOOD_HEAD                                                                                  \
+	"\x83\x86\x04\x04/a/b\x0f\x10\x10"                                                         \
+	"application/grpc"
 
 struct fixture {
 	struct http2 *h2;
@@ -80,7 +93,8 @@ static void on_output(void *arg)
 	((struct fixture *)arg)->outputs++;
 }
 
-static const struct http2_ops ops = { on_request, on_body, on_body_end, on_writable, on_close, on_output };
+static const struct http2_ops ops = { on_request,  on_body,  on_body_end,
+	                              on_writable, on_close, on_output };
 
 static int setup(void **arg)
 {
@@ -108,11 +122,19 @@ static int feed(struct fixture *f, const void *data, size_t len)
 	return http2_recv(f->h2, data, len, &f->err);
 }
 
-static int frame(struct fixture *f, uint8_t type, uint8_t flags, uint32_t stream, const void *payload, size_t len)
+static int frame(struct fixture *f, uint8_t type, uint8_t flags, uint32_t stream,
+                 const void *payload, size_t len)
 {
 	cleanup(buf_release) struct buf bytes = { 0 };
-	uint8_t head[9] = { (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len, type, flags,
-			    (uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream };
+	uint8_t head[9] = { (uint8_t)(len >> 16),
+		            (uint8_t)(len >> 8),
+		            (uint8_t)len,
+		            type,
+		            flags,
+		            (uint8_t)(stream >> 24),
+		            (uint8_t)(stream >> 16),
+		            (uint8_t)(stream >> 8),
+		            (uint8_t)stream };
 
 	buf_init(&bytes, 1 << 20);
 	assert_int_equal(buf_add(&bytes, head, sizeof(head)), 0);
@@ -120,7 +142,8 @@ static int frame(struct fixture *f, uint8_t type, uint8_t flags, uint32_t stream
 	return feed(f, bytes.data, bytes.len);
 }
 
-#define FRAME(f, type, flags, stream, literal) frame(f, type, flags, stream, literal, sizeof(literal) - 1)
+#define FRAME(f, type, flags, stream, literal)                                                     \
+	frame(f, type, flags, stream, literal, sizeof(literal) - 1)
 
 static void collect(struct fixture *f)
 {
@@ -202,12 +225,20 @@ static void padding_priority_and_continuation_change_nothing(void **arg)
 	struct fixture *f = *arg;
 
 	greet(f);
-	assert_int_equal(FRAME(f, HEADERS, WITH_PRIORITY | PADDED, 1, "\3\0\0\0\0\20" "\x83\x86" "\0\0\0"), 0);
+	assert_int_equal(FRAME(f, HEADERS, WITH_PRIORITY | PADDED, 1,
+	                       "\3\0\0\0\0\20"
+	                       "\x83\x86"
+	                       "\0\0\0"),
+	                 0);
 	assert_true(http2_mid_head(f->h2));
 	assert_int_equal(FRAME(f, CONTINUATION, END_HEADERS, 1, "\x04\x04/a/b"), 0);
 	assert_false(http2_mid_head(f->h2));
 	assert_int_equal(FRAME(f, PRIORITY, 0, 1, "\0\0\0\0\20"), 0);
-	assert_int_equal(FRAME(f, DATA, END_STREAM | PADDED, 1, "\2" "abc" "\0\0"), 0);
+	assert_int_equal(FRAME(f, DATA, END_STREAM | PADDED, 1,
+	                       "\2"
+	                       "abc"
+	                       "\0\0"),
+	                 0);
 	assert_int_equal(f->body_bytes, 3);
 	assert_int_equal(f->ended, 1);
 }
@@ -276,7 +307,8 @@ static void a_head_beyond_16_kib_is_reset(void **arg)
 	buf_init(&head, 1 << 20);
 	greet(f);
 	assert_int_equal(buf_add(&head, GOOD_HEAD, sizeof(GOOD_HEAD) - 1), 0);
-	/* one entry of 4000 bytes into the table, then references to it: small on the wire, large for us */
+	/* one entry of 4000 bytes into the table, then references to it: small on the wire, large
+	 * for us */
 	assert_int_equal(buf_add(&head, "\x40\1x\x7f\xa1\x1e", 6), 0);
 	for (size_t i = 0; i < 4000; i++)
 		assert_int_equal(buf_add(&head, "y", 1), 0);
@@ -307,7 +339,8 @@ static void bandwidth_pings_behind_our_data_are_never_too_many(void **arg)
 	f->respond = true;
 	greet(f);
 	for (uint32_t i = 0; i < 50; i++) {
-		assert_int_equal(FRAME(f, HEADERS, END_HEADERS | END_STREAM, 2 * i + 1, GOOD_HEAD), 0);
+		assert_int_equal(FRAME(f, HEADERS, END_HEADERS | END_STREAM, 2 * i + 1, GOOD_HEAD),
+		                 0);
 		assert_int_equal(FRAME(f, PING, 0, 0, "\2\4\20\20\11\16\7\7"), 0);
 		collect(f);
 	}
@@ -393,7 +426,8 @@ static void provoking_our_resets_in_a_loop_ends_the_connection(void **arg)
 
 	greet(f);
 	for (i = 0; i < 1000 && sent_code(f, GOAWAY) < 0; i++)
-		assert_int_equal(FRAME(f, HEADERS, END_HEADERS, 2 * i + 1, GOOD_HEAD "\0\5Upper\1x"), 0);
+		assert_int_equal(
+			FRAME(f, HEADERS, END_HEADERS, 2 * i + 1, GOOD_HEAD "\0\5Upper\1x"), 0);
 	assert_in_range(i, 200, 210);
 	assert_int_equal(sent_code(f, GOAWAY), HTTP2_ENHANCE_YOUR_CALM);
 }

@@ -1,20 +1,20 @@
-/* Server and client over real sockets. The server's loop runs in a child process, since the client blocks; what only the server
- * side can see (caps, timers) is tested on a socket pair in this process, with the virtual clock. */
+/* Server and client over real sockets. The server's loop runs in a child process, since the client
+ * blocks; what only the server side can see (caps, timers) is tested on a socket pair in this
+ * process, with the virtual clock. */
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "core/base/attr.h"
 #include "core/base/clock.h"
@@ -41,7 +41,8 @@ struct served {
 
 static const struct grpc_method *admit(void *arg UNUSED, struct str path, struct err *err)
 {
-	static const struct grpc_method *const all[] = { &version_method, &hold_method, &fail_method, &dump_method };
+	static const struct grpc_method *const all[] = { &version_method, &hold_method,
+		                                         &fail_method, &dump_method };
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		if (str_eq_c(path, all[i]->path))
@@ -57,11 +58,13 @@ static void send_chunks(void *arg, struct grpc_call *call)
 	struct err err;
 
 	while (served->chunks_left > 0 && !grpc_stream_above_mark(call)) {
-		pb_bytes_array_t *bytes = pb_arena_alloc(grpc_scratch(call), PB_BYTES_ARRAY_T_ALLOCSIZE(64 * 1024));
+		pb_bytes_array_t *bytes =
+			pb_arena_alloc(grpc_scratch(call), PB_BYTES_ARRAY_T_ALLOCSIZE(64 * 1024));
 
 		bytes->size = 64 * 1024;
 		memset(bytes->bytes, (int)served->chunks_left, bytes->size);
-		if (grpc_stream_send(call, &ctl_DumpChunk_msg, &(ctl_DumpChunk){ .json = bytes }, &err) < 0) {
+		if (grpc_stream_send(call, &ctl_DumpChunk_msg, &(ctl_DumpChunk){ .json = bytes },
+		                     &err) < 0) {
 			grpc_fail(call, &err);
 			return;
 		}
@@ -79,8 +82,11 @@ static void dispatch(void *arg, struct grpc_call *call)
 	struct err err = { 0 };
 
 	if (grpc_method(call) == &version_method) {
-		assert_int_equal(pb_decode_msg(grpc_arena(call), &cri_VersionRequest_msg, &request, bytes.p, bytes.len, "x", &err), 0);
-		grpc_reply(call, &cri_VersionResponse_msg, &(cri_VersionResponse){ .version = request.version });
+		assert_int_equal(pb_decode_msg(grpc_arena(call), &cri_VersionRequest_msg, &request,
+		                               bytes.p, bytes.len, "x", &err),
+		                 0);
+		grpc_reply(call, &cri_VersionResponse_msg,
+		           &(cri_VersionResponse){ .version = request.version });
 	} else if (grpc_method(call) == &fail_method) {
 		err_set(&err, CODE_NOT_FOUND, "100%% gone: \xc3\xa4");
 		grpc_fail(call, &err);
@@ -96,7 +102,9 @@ static void dispatch(void *arg, struct grpc_call *call)
 static struct grpc_server *new_server(struct served *served)
 {
 	return grpc_server_new(&(struct grpc_server_args){
-		.loop = served->loop, .handler = { admit, dispatch, served }, .max_connections = 3 });
+		.loop = served->loop,
+		.handler = { .admit = admit, .dispatch = dispatch, .arg = served },
+		.max_connections = 3 });
 }
 
 /* --- with the client, server in a child */
@@ -176,10 +184,12 @@ static int teardown(void **arg)
 	return 0;
 }
 
-static int unary(struct fixture *f, const char *method, int64_t timeout_ms, cri_VersionResponse *response, struct err *err)
+static int unary(struct fixture *f, const char *method, int64_t timeout_ms,
+                 cri_VersionResponse *response, struct err *err)
 {
 	cri_VersionRequest request = { .version = (char *)(uintptr_t) "v1" };
-	struct grpc_client_call call = { method, &cri_VersionRequest_msg, &request, &cri_VersionResponse_msg, timeout_ms };
+	struct grpc_client_call call = { method, &cri_VersionRequest_msg, &request,
+		                         &cri_VersionResponse_msg, timeout_ms };
 
 	*err = (struct err){ 0 };
 	return grpc_client_unary(f->client, &call, f->arena, response, err);
@@ -208,7 +218,8 @@ static void the_client_tells_the_servers_error(void **arg)
 	assert_string_equal(err.msg, "100% gone: \xc3\xa4");
 	assert_int_equal(unary(f, "/t.S/Nope", 5000, &response, &err), -1);
 	assert_int_equal(err.code, CODE_UNIMPLEMENTED);
-	assert_int_equal(unary(f, "/t.S/Version", 0, &response, &err), 0); /* the connection is none the worse */
+	assert_int_equal(unary(f, "/t.S/Version", 0, &response, &err),
+	                 0); /* the connection is none the worse */
 }
 
 static void a_deadline_ends_the_wait(void **arg)
@@ -240,7 +251,8 @@ static int on_chunk(void *arg, const void *message)
 static void a_stream_arrives_whole_and_in_order(void **arg)
 {
 	struct fixture *f = *arg;
-	struct grpc_client_call call = { "/t.S/Dump", &ctl_DumpRequest_msg, &(ctl_DumpRequest){ 0 }, &ctl_DumpChunk_msg, 5000 };
+	struct grpc_client_call call = { "/t.S/Dump", &ctl_DumpRequest_msg, &(ctl_DumpRequest){ 0 },
+		                         &ctl_DumpChunk_msg, 5000 };
 	struct chunks chunks = { 0 };
 	ctl_DumpChunk chunk;
 	struct err err = { 0 };
@@ -253,7 +265,8 @@ static void a_stream_arrives_whole_and_in_order(void **arg)
 static void a_stream_can_be_left_early(void **arg)
 {
 	struct fixture *f = *arg;
-	struct grpc_client_call call = { "/t.S/Dump", &ctl_DumpRequest_msg, &(ctl_DumpRequest){ 0 }, &ctl_DumpChunk_msg, 5000 };
+	struct grpc_client_call call = { "/t.S/Dump", &ctl_DumpRequest_msg, &(ctl_DumpRequest){ 0 },
+		                         &ctl_DumpChunk_msg, 5000 };
 	struct chunks chunks = { .stop_after = 2 };
 	ctl_DumpChunk chunk;
 	cri_VersionResponse response;
@@ -318,7 +331,8 @@ static int connect_pair(struct served *served)
 	static const struct listener_peer peer = { .text = "test" };
 	int fds[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
+	                 0);
 	grpc_server_accept(served->server, fds[0], &peer);
 	return fds[1];
 }
@@ -329,10 +343,11 @@ static void turn(struct served *served)
 	}
 }
 
-#define PREFACE	 "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
 /* POST http /t.S/Hold application/grpc and an empty message, on stream 1 */
-#define HOLD_CALL                                                                                        \
-	"\0\0\x20\1\4\0\0\0\1\x83\x86\x04\x09/t.S/Hold\x0f\x10\x10" "application/grpc"                    \
+#define HOLD_CALL                                                                                  \
+	"\0\0\x20\1\4\0\0\0\1\x83\x86\x04\x09/t.S/Hold\x0f\x10\x10"                                \
+	"application/grpc"                                                                         \
 	"\0\0\5\0\1\0\0\0\1\0\0\0\0\0"
 
 static ssize_t read_all(int fd, char *data, size_t size)
@@ -395,7 +410,8 @@ static void half_a_head_is_not_waited_for_longer_than_a_greeting(void **arg)
 	struct served *served = *arg;
 	int fd = connect_pair(served);
 
-	assert_int_equal(write(fd, PREFACE "\0\0\1\1\0\0\0\0\1\x83", sizeof(PREFACE) - 1 + 10), sizeof(PREFACE) - 1 + 10);
+	assert_int_equal(write(fd, PREFACE "\0\0\1\1\0\0\0\0\1\x83", sizeof(PREFACE) - 1 + 10),
+	                 sizeof(PREFACE) - 1 + 10);
 	turn(served);
 	clock_virtual_advance(11 * NS_PER_S);
 	turn(served);
@@ -448,7 +464,8 @@ static void draining_waits_for_the_last_answer_and_then_says_so(void **arg)
 	char data[8192];
 	int fd = connect_pair(served);
 
-	assert_int_equal(write(fd, PREFACE HOLD_CALL, sizeof(PREFACE HOLD_CALL) - 1), sizeof(PREFACE HOLD_CALL) - 1);
+	assert_int_equal(write(fd, PREFACE HOLD_CALL, sizeof(PREFACE HOLD_CALL) - 1),
+	                 sizeof(PREFACE HOLD_CALL) - 1);
 	turn(served);
 	assert_non_null(served->held);
 	grpc_server_drain(served->server, on_drained, served);
@@ -458,7 +475,8 @@ static void draining_waits_for_the_last_answer_and_then_says_so(void **arg)
 	assert_false(served->drained);
 	grpc_reply(served->held, &cri_VersionResponse_msg, &(cri_VersionResponse){ 0 });
 	turn(served);
-	assert_true(read_all(fd, data, sizeof(data)) > 0); /* to the end: the server has shut its side down */
+	assert_true(read_all(fd, data, sizeof(data)) >
+	            0); /* to the end: the server has shut its side down */
 	close(fd);
 	turn(served);
 	assert_true(served->drained);
@@ -497,15 +515,17 @@ static void freeing_the_server_answers_what_is_left(void **arg)
 	ssize_t n;
 	int fd = connect_pair(served);
 
-	assert_int_equal(write(fd, PREFACE HOLD_CALL, sizeof(PREFACE HOLD_CALL) - 1), sizeof(PREFACE HOLD_CALL) - 1);
+	assert_int_equal(write(fd, PREFACE HOLD_CALL, sizeof(PREFACE HOLD_CALL) - 1),
+	                 sizeof(PREFACE HOLD_CALL) - 1);
 	turn(served);
 	assert_non_null(served->held);
 	grpc_server_free(served->server);
 	served->server = NULL;
 	n = read_all(fd, data, sizeof(data));
 	assert_true(n > 0);
-	assert_int_equal(find_frame(data, (size_t)n, 1), 1 | 4); /* HEADERS: the status, and the end of the call */
-	assert_int_equal(find_frame(data, (size_t)n, 7), 0);	 /* GOAWAY */
+	assert_int_equal(find_frame(data, (size_t)n, 1),
+	                 1 | 4); /* HEADERS: the status, and the end of the call */
+	assert_int_equal(find_frame(data, (size_t)n, 7), 0); /* GOAWAY */
 	close(fd);
 }
 

@@ -37,7 +37,8 @@ struct fixture {
 	char noted[256]; /* by the handlers of note_rows */
 };
 
-static void node_facts(void *arg, struct pb_arena *arena UNUSED, bool verbose, struct cri_node_facts *ret_facts)
+static void node_facts(void *arg, struct pb_arena *arena UNUSED, bool verbose,
+                       struct cri_node_facts *ret_facts)
 {
 	struct fixture *f = arg;
 
@@ -99,8 +100,11 @@ static int setup(void **arg)
 	clock_virtual_set(NS_PER_S * 1000000000);
 	f->loop = loop_new(&err);
 	f->node = (struct cri_node){ node_facts, node_set_pod_cidrs, f };
-	f->config = (struct config){ .root = xstrdup("/var/lib/coracle"), .state = xstrdup("/run/coracle") };
-	f->cri = (struct cri){ .version = "1.2.3", .loop = f->loop, .node = &f->node, .config = &f->config };
+	f->config = (struct config){ .root = xstrdup("/var/lib/coracle"),
+		                     .state = xstrdup("/run/coracle") };
+	f->cri = (struct cri){
+		.version = "1.2.3", .loop = f->loop, .node = &f->node, .config = &f->config
+	};
 	f->facts = (struct cri_node_facts){ .runtime = { .ok = true }, .network = { .ok = true } };
 	f->service = service_new(&f->cri);
 	serve(f);
@@ -131,7 +135,8 @@ static struct h2_reply *call(struct fixture *f, const char *path, const void *da
 	return h2_reply(f->client, stream);
 }
 
-static struct h2_reply *call_msg(struct fixture *f, const char *path, const pb_msgdesc_t *desc, const void *message)
+static struct h2_reply *call_msg(struct fixture *f, const char *path, const pb_msgdesc_t *desc,
+                                 const void *message)
 {
 	cleanup(buf_release) struct buf bytes = { 0 };
 	struct err err;
@@ -141,13 +146,16 @@ static struct h2_reply *call_msg(struct fixture *f, const char *path, const pb_m
 	return call(f, path, bytes.data ? bytes.data : "", bytes.len);
 }
 
-static void decode(struct fixture *f, struct h2_reply *reply, const pb_msgdesc_t *desc, void *message)
+static void decode(struct fixture *f, struct h2_reply *reply, const pb_msgdesc_t *desc,
+                   void *message)
 {
 	struct err err;
 
 	assert_int_equal(reply->grpc_status, 0);
 	assert_true(reply->body.len >= 5);
-	assert_int_equal(pb_decode_msg(f->arena, desc, message, reply->body.data + 5, reply->body.len - 5, "reply", &err), 0);
+	assert_int_equal(pb_decode_msg(f->arena, desc, message, reply->body.data + 5,
+	                               reply->body.len - 5, "reply", &err),
+	                 0);
 }
 
 #define RUNTIME "/runtime.v1.RuntimeService/"
@@ -183,8 +191,9 @@ static void every_method_is_unavailable_on_its_head_until_recovery_has_ended(voi
 
 	for (size_t i = 0; (row = service_row(i)); i++) {
 		/* no body at all: the answer does not wait for one */
-		int32_t stream = h2_request(f->client, false, ":method", "POST", ":scheme", "http", ":path", row->method.path,
-					    "content-type", "application/grpc", NULL);
+		int32_t stream =
+			h2_request(f->client, false, ":method", "POST", ":scheme", "http", ":path",
+		                   row->method.path, "content-type", "application/grpc", NULL);
 		struct h2_reply *r = h2_reply(f->client, stream);
 
 		h2_pump(f->client);
@@ -211,8 +220,8 @@ static void note(struct cri *cri, struct grpc_call *call, const void *request)
 	const cri_StartContainerRequest *req = request;
 	struct fixture *f = container_of(cri, struct fixture, cri);
 
-	ignore(str_format(f->noted + strlen(f->noted), sizeof(f->noted) - strlen(f->noted), "%s(%s) ", grpc_method_name(call),
-			  or_empty(req->container_id)));
+	ignore(str_format(f->noted + strlen(f->noted), sizeof(f->noted) - strlen(f->noted),
+	                  "%s(%s) ", grpc_method_name(call), or_empty(req->container_id)));
 	grpc_reply(call, &cri_StartContainerResponse_msg, &(cri_StartContainerResponse){ 0 });
 }
 
@@ -220,13 +229,17 @@ static int check_short(const void *request, struct err *err)
 {
 	const cri_StartContainerRequest *req = request;
 
-	return strlen(or_empty(req->container_id)) < 5 ? 0 : err_set(err, CODE_INVALID_ARGUMENT, "container_id: too long");
+	return strlen(or_empty(req->container_id)) < 5
+	               ? 0
+	               : err_set(err, CODE_INVALID_ARGUMENT, "container_id: too long");
 }
 
-#define NOTE_ROW(name_, kind_)                                                                          \
-	{                                                                                                \
-		.method = { .path = "/t.S/" name_ }, .kind = kind_, .request = &cri_StartContainerRequest_msg, \
-		.request_size = sizeof(cri_StartContainerRequest), .check = check_short, .fn = note,         \
+#define NOTE_ROW(name_, kind_)                                                                     \
+	{                                                                                          \
+		.method = { .path = "/t.S/" name_ }, .kind = kind_,                                \
+		.request = &cri_StartContainerRequest_msg,                                         \
+		.request_size = sizeof(cri_StartContainerRequest), .check = check_short,           \
+		.fn = note,                                                                        \
 	}
 static const struct rpc_row note_rows[] = {
 	NOTE_ROW("Read", RPC_READ),
@@ -254,6 +267,34 @@ static int32_t start(struct fixture *f, const char *path, const char *id)
 	stream = h2_call(f->client, path, "5S", bytes.data, bytes.len);
 	h2_pump(f->client);
 	return stream;
+}
+
+static void calls_are_counted_by_how_they_ended(void **arg)
+{
+	struct fixture *f = *arg;
+	struct rpc_counters read;
+
+	use_note_rows(f);
+	service_enter(f->service, SERVICE_READY);
+	start(f, "/t.S/Read", "a");
+	start(f, "/t.S/Read", "b");
+	start(f, "/t.S/Read", "too long");
+	read = service_counters(f->service, 0);
+	assert_int_equal(read.ok, 2);
+	assert_int_equal(read.failed, 1);
+	assert_int_equal(service_counters(f->service, 1).ok, 0);
+}
+
+static void a_held_call_is_counted_with_the_time_it_waited(void **arg)
+{
+	struct fixture *f = *arg;
+
+	use_note_rows(f);
+	service_enter(f->service, SERVICE_READS_OPEN);
+	start(f, "/t.S/Change", "a");
+	clock_virtual_advance(3 * NS_PER_S);
+	service_enter(f->service, SERVICE_READY);
+	assert_int_equal(service_counters(f->service, 2).max_ns, 3 * NS_PER_S);
 }
 
 static void changes_wait_for_ready_and_then_run_in_order(void **arg)
@@ -336,7 +377,8 @@ static void stopping_refuses_all_but_reads(void **arg)
 	assert_int_equal(call(f, RUNTIME "Version", "", 0)->grpc_status, 0);
 	assert_int_equal(call(f, RUNTIME "RunPodSandbox", "", 0)->grpc_status, CODE_UNAVAILABLE);
 	assert_int_equal(call(f, RUNTIME "StopContainer", "", 0)->grpc_status, CODE_UNAVAILABLE);
-	assert_int_equal(call(f, "/coracle.v1.Control/Import", "", 0)->grpc_status, CODE_UNAVAILABLE);
+	assert_int_equal(call(f, "/coracle.v1.Control/Import", "", 0)->grpc_status,
+	                 CODE_UNAVAILABLE);
 }
 
 /* --- finding a handler */
@@ -394,15 +436,19 @@ static void version_says_who_we_are(void **arg)
 
 static void status_tells_conditions_handlers_and_why_something_is_not_ready(void **arg)
 {
-	static const struct cri_runtime_handler handlers[] = { { "", true, false }, { "crun", true, false } };
-	static const struct cri_condition more[] = { { "NRIReady", false, "NRIDisabled", "socket is taken" } };
+	static const struct cri_runtime_handler handlers[] = { { "", true, false },
+		                                               { "crun", true, false } };
+	static const struct cri_condition more[] = { { "NRIReady", false, "NRIDisabled",
+		                                       "socket is taken" } };
 	struct fixture *f = *arg;
 	cri_StatusResponse status;
 
 	service_enter(f->service, SERVICE_READY);
 	f->facts = (struct cri_node_facts){
 		.runtime = { .ok = true },
-		.network = { .ok = false, .reason = "NetworkPluginNotReady", .message = "plugin said \xff" },
+		.network = { .ok = false,
+		             .reason = "NetworkPluginNotReady",
+		             .message = "plugin said \xff" },
 		.more = more,
 		.nmore = 1,
 		.handlers = handlers,
@@ -432,7 +478,9 @@ static void verbose_status_shows_the_configuration_in_effect(void **arg)
 	service_enter(f->service, SERVICE_READY);
 	f->facts.info = info;
 	f->facts.ninfo = 1;
-	decode(f, call_msg(f, RUNTIME "Status", &cri_StatusRequest_msg, &(cri_StatusRequest){ .verbose = true }),
+	decode(f,
+	       call_msg(f, RUNTIME "Status", &cri_StatusRequest_msg,
+	                &(cri_StatusRequest){ .verbose = true }),
 	       &cri_StatusResponse_msg, &status);
 	assert_int_equal(status.info_count, 2);
 	assert_string_equal(status.info[0].key, "config");
@@ -457,10 +505,12 @@ static struct h2_reply *update(struct fixture *f, const char *cidr)
 {
 	cri_UpdateRuntimeConfigRequest request = {
 		.has_runtime_config = true,
-		.runtime_config = { .has_network_config = true, .network_config = { .pod_cidr = (char *)(uintptr_t)cidr } },
+		.runtime_config = { .has_network_config = true,
+		                    .network_config = { .pod_cidr = (char *)(uintptr_t)cidr } },
 	};
 
-	return call_msg(f, RUNTIME "UpdateRuntimeConfig", &cri_UpdateRuntimeConfigRequest_msg, &request);
+	return call_msg(f, RUNTIME "UpdateRuntimeConfig", &cri_UpdateRuntimeConfigRequest_msg,
+	                &request);
 }
 
 static void pod_ranges_reach_the_network(void **arg)
@@ -491,7 +541,9 @@ static void a_bad_pod_range_is_named_and_changes_nothing(void **arg)
 	service_enter(f->service, SERVICE_READY);
 	r = update(f, "10.1.0.0/16,10.2.0.0/33");
 	assert_int_equal(r->grpc_status, CODE_INVALID_ARGUMENT);
-	assert_string_equal(r->message, "runtime_config.network_config.pod_cidr: \"10.2.0.0/33\" is not an address range");
+	assert_string_equal(
+		r->message,
+		"runtime_config.network_config.pod_cidr: \"10.2.0.0/33\" is not an address range");
 	assert_int_equal(f->cidr_calls, 0);
 }
 
@@ -514,6 +566,8 @@ int main(void)
 		TEST(the_table_has_all_43_cri_methods_and_three_of_our_own),
 		TEST(every_method_is_unavailable_on_its_head_until_recovery_has_ended),
 		TEST(reads_and_settling_calls_pass_once_recovery_has_ended),
+		TEST(calls_are_counted_by_how_they_ended),
+		TEST(a_held_call_is_counted_with_the_time_it_waited),
 		TEST(changes_wait_for_ready_and_then_run_in_order),
 		TEST(a_change_that_waits_gives_up_at_its_deadline_or_when_its_client_goes),
 		TEST(a_change_that_waits_is_unavailable_when_we_stop_first),
