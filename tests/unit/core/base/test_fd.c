@@ -17,6 +17,22 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
+/* link-wrap: chmod */
+
+int __real_chmod(const char *path, mode_t mode);
+int __wrap_chmod(const char *path, mode_t mode);
+
+/* What unix_listen made, before it corrects what the umask took away. */
+static mode_t mode_at_birth;
+
+int __wrap_chmod(const char *path, mode_t mode)
+{
+	struct stat st;
+
+	mode_at_birth = stat(path, &st) < 0 ? 07777 : st.st_mode & 07777;
+	return __real_chmod(path, mode);
+}
+
 struct fixture {
 	char dir[64];
 };
@@ -194,7 +210,11 @@ static void sockets_have_the_mode_asked_for_whatever_the_umask(void **arg)
 	mode_t before = umask(077);
 
 	talk_over(path, SOCK_STREAM);
+	assert_int_equal(unlink(path), 0);
+	umask(0);
+	talk_over(path, SOCK_STREAM);
 	umask(before);
+	assert_int_equal(mode_at_birth, 0660); /* at no moment wider */
 }
 
 static void paths_longer_than_an_address_work(void **arg)

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -307,6 +308,42 @@ static void a_tree_goes_with_everything_in_it_but_what_its_links_point_to(void *
 	assert_int_equal(fsx_remove_tree(f->dirfd, "/"), -EINVAL);
 }
 
+/* In a child without root's powers, which ignore modes: 0 fine, 77 not allowed here, else what was
+ * wrong. */
+static int locked_directories_go(void)
+{
+	char dir[] = "/tmp/test-fsx-XXXXXX";
+	cleanup_free char *inner = NULL;
+	cleanup_free char *file = NULL;
+
+	if (geteuid() == 0 && (setegid(65534) < 0 || seteuid(65534) < 0))
+		return 77;
+	if (!mkdtemp(dir))
+		return 1;
+	inner = xasprintf("%s/a/b", dir);
+	file = xasprintf("%s/file", inner);
+	if (fsx_mkdir_p(inner, 0700) < 0 || fsx_write(AT_FDCWD, file, "x", 1, 0600) < 0)
+		return 2;
+	if (chmod(inner, 0500) < 0 || chmod(dirname(inner), 0) < 0)
+		return 3;
+	return fsx_remove_tree(AT_FDCWD, dir) == 0 && !fsx_exists(dir) ? 0 : 4;
+}
+
+static void an_owner_gets_through_directories_it_locked(void **arg)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)arg;
+	if (pid == 0)
+		_exit(locked_directories_go());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* Far beyond PATH_MAX and the number of descriptors, made as a hostile container could make it. */
 static void depth_costs_neither_descriptors_nor_path_length(void **arg)
 {
@@ -356,6 +393,7 @@ static void many_names_in_one_directory_all_go(void **arg)
 /* In a child of its own mount namespace: 0 fine, 77 not allowed here, else the wrong line. */
 static int mounts_are_left_alone(const struct fixture *f, bool at_the_top)
 {
+	cleanup_free char *tree = xasprintf("%s/tree", f->dir);
 	cleanup_free char *source = xasprintf("%s/source", f->dir);
 	cleanup_free char *target = xasprintf("%s/tree/%s", f->dir, at_the_top ? "" : "sub/target");
 
@@ -366,7 +404,8 @@ static int mounts_are_left_alone(const struct fixture *f, bool at_the_top)
 	/* same file system: st_dev would not tell */
 	if (mount(source, target, NULL, MS_BIND, NULL) < 0)
 		return 77;
-	if (fsx_remove_tree(f->dirfd, "tree") != -EBUSY)
+	/* by path: f->dirfd belongs to the mounts we left */
+	if (fsx_remove_tree(AT_FDCWD, tree) != -EBUSY)
 		return __LINE__ & 0x7f;
 	if (faccessat(f->dirfd, "source/precious", F_OK, 0) < 0)
 		return (__LINE__ & 0x7f) | 0x80;
@@ -416,6 +455,7 @@ int main(void)
 		FS_TEST(plain_writing_syncs_nothing_and_takes_names_of_any_length),
 		FS_TEST(names_come_sorted_by_bytes),
 		FS_TEST(a_tree_goes_with_everything_in_it_but_what_its_links_point_to),
+		FS_TEST(an_owner_gets_through_directories_it_locked),
 		FS_TEST(depth_costs_neither_descriptors_nor_path_length),
 		FS_TEST(many_names_in_one_directory_all_go),
 		FS_TEST(a_mount_inside_the_tree_stops_the_removal),

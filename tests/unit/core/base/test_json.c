@@ -155,8 +155,9 @@ static void depth_size_and_count_are_bounded(void **arg)
 	refused(deep, "config.json: byte 64: nested deeper than 64");
 	/* brackets in strings are not nesting */
 	deep[0] = '"';
-	memset(deep + 1, '[', 200);
-	memcpy(deep + 201, "\\\"[\"", 5);
+	memcpy(deep + 1, "[\\\"", 3);
+	memset(deep + 4, '[', 200);
+	memcpy(deep + 204, "\"", 2);
 	doc = parse(deep, &err);
 	assert_non_null(doc);
 	yyjson_doc_free(doc);

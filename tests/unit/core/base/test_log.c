@@ -47,6 +47,7 @@ ssize_t __wrap_write_full(int fd, const void *data, size_t len)
 	if (fd != STDERR_FILENO)
 		return __real_write_full(fd, data, len);
 	fake.writes++;
+	errno = EIO;
 	assert_int_equal(buf_add(&fake.err, data, len), 0);
 	return (ssize_t)len;
 }

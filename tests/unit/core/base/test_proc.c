@@ -128,7 +128,7 @@ static void mount_lines_are_taken_apart_and_unescaped(void **arg)
 		"36 35 98:0 /mnt1 /mnt\\0402\\134x rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue\n"
 		"37 36 0:40 / / rw - overlay overlay rw,lowerdir=/a\\072b:/c\\011d\n"
 		"38 36 0:41 / /empty\\012source rw,relatime shared:1 - tmpfs  rw,size=4k\n"
-		"39 36 0:42 net:[4026532000] /run/x\\9\\04 rw - nsfs nsfs rw\n");
+		"39 36 0:42 net:[4026532000] /run/x\\9\\000\\04 rw - nsfs nsfs rw\n");
 	cleanup_free char *seen = NULL;
 
 	(void)arg;
@@ -137,7 +137,7 @@ static void mount_lines_are_taken_apart_and_unescaped(void **arg)
 		seen, "36,35,98:0,/mnt1,/mnt 2\\x,rw,noatime,ext3,/dev/root,rw,errors=continue;"
 		      "37,36,0:40,/,/,rw,overlay,overlay,rw,lowerdir=/a:b:/c\td;"
 		      "38,36,0:41,/,/empty\nsource,rw,relatime,tmpfs,,rw,size=4k;"
-		      "39,36,0:42,net:[4026532000],/run/x\\9\\04,rw,nsfs,nsfs,rw;");
+		      "39,36,0:42,net:[4026532000],/run/x\\9\\000\\04,rw,nsfs,nsfs,rw;");
 }
 
 static int never(const struct proc_mount *mount, void *arg)
