@@ -96,6 +96,8 @@ static enum step reserve_run(struct op *op)
 			return op_fail(op, CODE_FAILED_PRECONDITION, "target container %.12s is not running in this pod",
 				       cc->target_id);
 	}
+	if (!cc->creating.hidden)
+		outbox_request_announce(op->life->outbox, &cc->request, GATE_CONTAINER_CREATE, op->sandbox_id, op->id);
 	return op_record(op, RECORD_CONTAINER_CREATING, &cc->creating);
 }
 
@@ -256,9 +258,6 @@ static enum step gate_run(struct op *op)
 
 	if (cc->creating.hidden)
 		return STEP_DONE;
-	cc->request.kind = GATE_CONTAINER_CREATE;
-	memcpy(cc->request.sandbox_id, op->sandbox_id, ID_SIZE);
-	memcpy(cc->request.container_id, op->id, ID_SIZE);
 	cc->request.edit = &cc->edit;
 	cc->request.done = gate_done;
 	cc->request.arg = op;
@@ -307,6 +306,7 @@ static enum step create_begin_undo(struct op *op)
 		return STEP_WAIT;
 	if (!c || c->state != CONTAINER_CREATING)
 		return STEP_DONE;
+	cc->request.sealed = true;
 	removing_plugins(op->life, cc->request.seen_mask, &msg, names);
 	return op_record(op, RECORD_CONTAINER_REMOVING, &msg);
 }

@@ -91,6 +91,8 @@ struct gate {
 	void (*synchronize)(void *arg, uint32_t conn, const struct gate_snapshot *snapshot);
 	/* Carry one call. May not answer synchronously. */
 	void (*call)(void *arg, uint32_t conn, const struct gate_call *call);
+	/* Nobody waits for this call any more: its edit is gone and must not be touched; the answer is still reported. */
+	void (*forget)(void *arg, uint32_t conn, uint64_t call);
 	/* Life is done with this connection (deadlines, protocol): close it. inbox_closed() follows. */
 	void (*close)(void *arg, uint32_t conn, const char *why);
 	/* A request that no plugin needs to see costs nothing: does this connection subscribe to the kind? */

@@ -20,6 +20,11 @@ static void open_call(void *arg UNUSED, uint32_t conn UNUSED, const struct gate_
 	ensure(!"call without a connection");
 }
 
+static void open_forget(void *arg UNUSED, uint32_t conn UNUSED, uint64_t call UNUSED)
+{
+	ensure(!"forget without a connection");
+}
+
 static void open_close(void *arg UNUSED, uint32_t conn UNUSED, const char *why UNUSED)
 {
 	ensure(!"close without a connection");
@@ -36,6 +41,7 @@ struct gate gate_open(void)
 		.ready = open_ready,
 		.synchronize = open_synchronize,
 		.call = open_call,
+		.forget = open_forget,
 		.close = open_close,
 		.subscribed = open_subscribed,
 	};

@@ -60,7 +60,7 @@ struct life *life_new(const struct life_args *args)
 
 	ensure(args->loop && args->config && args->state && args->journal && args->spool && args->monitors && args->events &&
 	       args->inbox && args->builder.build);
-	ensure(args->gate.ready && args->gate.synchronize && args->gate.call && args->gate.close && args->gate.subscribed);
+	ensure(args->gate.ready && args->gate.synchronize && args->gate.call && args->gate.forget && args->gate.close && args->gate.subscribed);
 
 	life = xcalloc(1, sizeof(*life));
 	life->args = *args;

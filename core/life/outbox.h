@@ -61,17 +61,26 @@ struct gate_request {
 	void *arg;
 	/* which names have seen it, for the undo's mask; also names that synchronised while it was in flight */
 	uint64_t seen_mask;
+	/* set by the operation once it appended REMOVING: who registers from now on is not told of the object any more */
+	bool sealed;
 	/* private */
-	uint32_t conns[PLUGIN_MAX];
+	struct outbox *outbox;
+	uint32_t conns[PLUGIN_MAX]; /* the chain, in index order */
 	uint32_t nconns, at;
-	uint64_t call;
+	struct outbox_item *item; /* at the current member */
 	struct loop_timer timer;
 	struct loop_defer defer;
 	struct err err;
-	bool running;
+	bool taken; /* the chain has its members */
+	bool finished;
 };
+/* At the start of an operation that makes an object: its kind and ids. Until its chain runs, a new plugin is not shown the
+ * object: it will be a member of the chain. (An object that is being made and was never announced was found by this start.) */
+void outbox_request_announce(struct outbox *outbox, struct gate_request *req, enum gate_kind kind, const char *sandbox_id,
+			     const char *container_id);
+/* kind, ids, edit, done and arg are set. */
 void outbox_request(struct outbox *outbox, struct gate_request *req);
-/* The operation ends without waiting for the rest of the chain (shutdown only). */
+/* The operation ends: the object is on record, or gone. Until then a new plugin's Synchronize lists it. Safe on a zeroed one. */
 void outbox_request_drop(struct outbox *outbox, struct gate_request *req);
 /*
  * sandbox_stop is the one notification that an operation waits for: connected plugins only, at most their deadline.
@@ -79,6 +88,7 @@ void outbox_request_drop(struct outbox *outbox, struct gate_request *req);
  */
 struct outbox_wait {
 	struct list link;
+	struct outbox *outbox;
 	uint64_t seq;
 	void (*done)(void *arg);
 	void *arg;

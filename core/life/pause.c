@@ -30,7 +30,6 @@ enum step pause_spec(struct op *op, const struct sandbox *sb, char **ret_json)
 		return op_fail(op, CODE_INTERNAL, "namespace path is too long");
 	args.rootfs = rootfs;
 	args.cgroups_path = c->cgroups_path;
-	args.hostname = sb->hostname;
 	args.pinned = &pinned;
 	args.uid_maps = sb->uid_maps.items;
 	args.nuid_maps = sb->uid_maps.count;

@@ -89,6 +89,7 @@ static enum step reserve_run(struct op *op)
 	if (other)
 		return op_fail(op, CODE_ALREADY_EXISTS, "pod sandbox name \"%s\" is used by %s, which is %s", sr->key, other->id,
 			       sandbox_state_name(other->state));
+	outbox_request_announce(op->life->outbox, &sr->request, GATE_SANDBOX_RUN, op->id, "");
 	return op_record(op, RECORD_SANDBOX_CREATING, &sr->creating);
 }
 
@@ -420,8 +421,6 @@ static enum step gate_run(struct op *op)
 {
 	struct sandbox_run *sr = run_of(op);
 
-	sr->request.kind = GATE_SANDBOX_RUN;
-	memcpy(sr->request.sandbox_id, op->id, ID_SIZE);
 	sr->request.done = gate_done;
 	sr->request.arg = op;
 	outbox_request(op->life->outbox, &sr->request);
@@ -463,6 +462,7 @@ static enum step run_begin_undo(struct op *op)
 		return STEP_WAIT;
 	if (!sb || sb->state != SANDBOX_CREATING)
 		return STEP_DONE;
+	sr->request.sealed = true;
 	removing_plugins(op->life, sr->request.seen_mask, &msg, names);
 	return op_record(op, RECORD_SANDBOX_REMOVING, &msg);
 }

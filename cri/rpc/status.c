@@ -26,16 +26,17 @@ static char *text(const char *s)
 
 void rpc_version(struct cri *cri, struct grpc_call *call, const void *request UNUSED)
 {
-	/* 0.1.0 is the version of the kubelet's own runtime API, the same in every runtime since
-	 * its beginning. Which CRI we speak stands in runtime_api_version; a client that asks for
-	 * another one finds no such service. */
-	grpc_reply(call, &cri_VersionResponse_msg,
-	           &(cri_VersionResponse){
-			   .version = text("0.1.0"),
-			   .runtime_name = text("coracle"),
-			   .runtime_version = text(cri->version),
-			   .runtime_api_version = text("v1"),
-		   });
+	/* 0.1.0 is the version of the kubelet's own runtime API, the same in every runtime since its
+	 * beginning. Which CRI we speak stands in runtime_api_version; a client that asks for another
+	 * one finds no such service. */
+	cri_VersionResponse response = {
+		.version = text("0.1.0"),
+		.runtime_name = text("coracle"),
+		.runtime_version = text(cri->version),
+		.runtime_api_version = text("v1"),
+	};
+
+	grpc_reply(call, &cri_VersionResponse_msg, &response);
 }
 
 /* --- Status */
@@ -203,15 +204,12 @@ void rpc_status(struct cri *cri, struct grpc_call *call, const void *request)
 void rpc_runtime_config(struct cri *cri, struct grpc_call *call, const void *request UNUSED)
 {
 	struct cri_node_facts facts = { 0 };
+	cri_RuntimeConfigResponse config = { .has_linux = true };
 
 	cri->node->facts(cri->node->arg, grpc_scratch(call), false, &facts);
-	grpc_reply(call, &cri_RuntimeConfigResponse_msg,
-	           &(cri_RuntimeConfigResponse){
-			   .has_linux = true,
-			   .linux = { .cgroup_driver = facts.systemd_cgroup
-	                                                       ? cri_CgroupDriver_SYSTEMD
-	                                                       : cri_CgroupDriver_CGROUPFS },
-		   });
+	config.linux.cgroup_driver =
+		facts.systemd_cgroup ? cri_CgroupDriver_SYSTEMD : cri_CgroupDriver_CGROUPFS;
+	grpc_reply(call, &cri_RuntimeConfigResponse_msg, &config);
 }
 
 void rpc_update_runtime_config(struct cri *cri, struct grpc_call *call, const void *request)

@@ -1,0 +1,262 @@
+/* cri/rpc/image.c
+ *
+ * The image service: List, Status, Pull, Remove, FsInfo.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "core/base/json.h"
+#include "core/base/mem.h"
+#include "core/base/str.h"
+#include "core/config/config.h"
+#include "core/image/image_job.h"
+#include "core/image/usage.h"
+#include "core/life/life.h"
+#include "cri/proto/cri.pb.h"
+#include "cri/rpc/handlers.h"
+#include "cri/rpc/pending.h"
+#include "cri/rpc/to_cri.h"
+
+#define STREAM_ROWS 100
+
+/* An image that was removed while containers use it has no names left and is nobody's business any more. */
+static bool is_listed(const struct image *image)
+{
+	return image->names[0] || image->digests[0];
+}
+
+static bool image_matches(const struct cri *cri, const struct image *image, const cri_ImageFilter *filter)
+{
+	struct err err = { 0 };
+
+	if (!is_listed(image))
+		return false;
+	if (!filter->has_image || !filter->image.image || !filter->image.image[0])
+		return true;
+	return life_image_find(cri->state, filter->image.image, &err) == image;
+}
+
+void rpc_list_images(struct cri *cri, struct grpc_call *call, const void *request)
+{
+	const cri_ListImagesRequest *req = request;
+	struct pb_arena *arena = grpc_scratch(call);
+	cri_ListImagesResponse resp = { 0 };
+	struct err err = { 0 };
+	size_t n = 0;
+
+	list_for_each(l, &cri->state->images)
+		n++;
+	resp.images = pb_arena_alloc(arena, (n + 1) * sizeof(*resp.images));
+	list_for_each(l, &cri->state->images) {
+		const struct image *image = list_entry(l, struct image, link);
+
+		if (!resp.images)
+			break;
+		if (!image_matches(cri, image, &req->filter))
+			continue;
+		if (to_cri_image(image, cri->config->pinned_images, arena, &resp.images[resp.images_count]) < 0)
+			resp.images = NULL;
+		else
+			resp.images_count++;
+	}
+	if (!resp.images) {
+		err_set(&err, CODE_RESOURCE_EXHAUSTED, "%zu images are too many for one answer", n);
+		grpc_fail(call, &err);
+		return;
+	}
+	grpc_reply(call, cri_ListImagesResponse_fields, &resp);
+}
+
+void rpc_stream_images(struct cri *cri, struct grpc_call *call, const void *request)
+{
+	const cri_StreamImagesRequest *req = request;
+	cri_Image rows[STREAM_ROWS];
+	cri_StreamImagesResponse resp = { .images = rows };
+	struct err err = { 0 };
+	int rc = 0;
+
+	list_for_each(l, &cri->state->images) {
+		const struct image *image = list_entry(l, struct image, link);
+
+		if (!image_matches(cri, image, &req->filter) ||
+		    to_cri_image(image, cri->config->pinned_images, grpc_scratch(call), &rows[resp.images_count]) < 0)
+			continue;
+		if (++resp.images_count < STREAM_ROWS)
+			continue;
+		rc = grpc_stream_send(call, cri_StreamImagesResponse_fields, &resp, &err);
+		resp.images_count = 0;
+		if (rc < 0)
+			break;
+	}
+	if (rc == 0 && resp.images_count)
+		rc = grpc_stream_send(call, cri_StreamImagesResponse_fields, &resp, &err);
+	if (rc < 0)
+		grpc_fail(call, &err);
+	else
+		grpc_finish(call);
+}
+
+/* --- ImageStatus: an unknown image is no error, it is absent */
+
+struct status_job {
+	struct worker_job job;
+	struct grpc_call *call;
+	struct cri *cri;
+	char *root, *id, *text;
+	size_t len;
+	struct err err;
+};
+
+static void reply_status(struct cri *cri, struct grpc_call *call, const struct image *image, char *info)
+{
+	cri_ImageStatusResponse resp = { .has_image = image != NULL };
+	cri_ImageStatusResponse_InfoEntry entry = { .key = (char *)"info", .value = info };
+	struct err err = { 0 };
+
+	if (image && to_cri_image(image, cri->config->pinned_images, grpc_scratch(call), &resp.image) < 0) {
+		err_set(&err, CODE_RESOURCE_EXHAUSTED, "status of image %s is too large", image->id);
+		grpc_fail(call, &err);
+		return;
+	}
+	if (info) {
+		resp.info = &entry;
+		resp.info_count = 1;
+	}
+	grpc_reply(call, cri_ImageStatusResponse_fields, &resp);
+}
+
+static void status_read(struct worker_job *job)
+{
+	struct status_job *sj = container_of(job, struct status_job, job);
+
+	ignore(image_config_read(sj->root, sj->id, &sj->text, &sj->len, &sj->err)); /* err tells */
+}
+
+static void status_read_done(struct worker_job *job)
+{
+	struct status_job *sj = container_of(job, struct status_job, job);
+	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	cleanup(yyjson_doc_free) yyjson_doc *config = NULL;
+	cleanup_free char *info = NULL;
+	const struct image *image = image_get(sj->cri->state, sj->id);
+
+	yyjson_mut_doc_set_root(doc, root);
+	if (sj->text)
+		config = json_parse(sj->text, sj->len, 16 << 20, "image config", &sj->err);
+	if (config)
+		yyjson_mut_obj_add_val(doc, root, "imageSpec", yyjson_val_mut_copy(doc, yyjson_doc_get_root(config)));
+	info = json_write(doc, false, NULL);
+	reply_status(sj->cri, sj->call, image && is_listed(image) ? image : NULL, image ? info : NULL);
+	free(sj->root);
+	free(sj->id);
+	free(sj->text);
+	free(sj);
+}
+
+void rpc_image_status(struct cri *cri, struct grpc_call *call, const void *request)
+{
+	const cri_ImageStatusRequest *req = request;
+	struct err err = { 0 };
+	const struct image *image = life_image_find(cri->state, or_empty(req->image.image), &err);
+	struct status_job *sj;
+
+	if (!image && !err_is(&err, CODE_NOT_FOUND)) {
+		grpc_fail(call, &err);
+		return;
+	}
+	if (!image || !req->verbose) {
+		reply_status(cri, call, image, NULL);
+		return;
+	}
+	sj = xcalloc(1, sizeof(*sj));
+	sj->cri = cri;
+	sj->call = call;
+	sj->root = xstrdup(cri->config->root);
+	sj->id = xstrdup(image->id);
+	sj->job.name = "image config";
+	sj->job.run = status_read;
+	sj->job.done = status_read_done;
+	worker_submit(cri->worker, &sj->job);
+}
+
+/* --- RemoveImage */
+
+static void remove_answer(struct grpc_call *call, const char *id UNUSED)
+{
+	const cri_RemoveImageResponse resp = { 0 };
+
+	grpc_reply(call, cri_RemoveImageResponse_fields, &resp);
+}
+
+void rpc_remove_image(struct cri *cri, struct grpc_call *call, const void *request)
+{
+	const cri_RemoveImageRequest *req = request;
+
+	life_image_remove(cri->life, or_empty(req->image.image), &pending_new(call, remove_answer)->wait);
+}
+
+/* --- ImageFsInfo: what committed layers take is known from when they were committed */
+
+static uint64_t images_bytes(const struct cri *cri)
+{
+	uint64_t sum = 0;
+
+	list_for_each(l, &cri->state->images)
+		sum += list_entry(l, struct image, link)->size_bytes;
+	return sum;
+}
+
+struct fs_job {
+	struct worker_job job;
+	struct grpc_call *call;
+	struct cri *cri;
+	char *root;
+	struct usage layers;
+	bool known;
+};
+
+static void fs_read(struct worker_job *job)
+{
+	struct fs_job *fj = container_of(job, struct fs_job, job);
+
+	fj->known = usage_layers(fj->root, &fj->layers) == 0;
+}
+
+static void fs_done(struct worker_job *job)
+{
+	struct fs_job *fj = container_of(job, struct fs_job, job);
+	cri_FilesystemUsage fs = {
+		.timestamp = clock_real_ns(),
+		.has_fs_id = true,
+		.fs_id = { .mountpoint = fj->root },
+		.has_used_bytes = true,
+		.used_bytes = { .value = fj->known ? fj->layers.bytes : images_bytes(fj->cri) },
+		.has_inodes_used = true,
+		.inodes_used = { .value = fj->layers.inodes },
+	};
+	const cri_ImageFsInfoResponse resp = {
+		.image_filesystems = &fs,
+		.image_filesystems_count = 1,
+		.container_filesystems = &fs,
+		.container_filesystems_count = 1,
+	};
+
+	grpc_reply(fj->call, cri_ImageFsInfoResponse_fields, &resp);
+	free(fj->root);
+	free(fj);
+}
+
+void rpc_image_fs_info(struct cri *cri, struct grpc_call *call, const void *request UNUSED)
+{
+	struct fs_job *fj = xcalloc(1, sizeof(*fj));
+
+	fj->cri = cri;
+	fj->call = call;
+	fj->root = xstrdup(cri->config->root);
+	fj->job.name = "image disk usage";
+	fj->job.run = fs_read;
+	fj->job.done = fs_done;
+	worker_submit(cri->worker, &fj->job);
+}
