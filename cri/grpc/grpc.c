@@ -509,13 +509,10 @@ void grpc_reply(struct grpc_call *call, const pb_msgdesc_t *desc, const void *me
 	struct err err = { 0 };
 	cleanup(buf_release) struct buf bytes = { 0 };
 
-	if (call->cancelled) {
-		grpc_reply_bytes(call, &bytes);
-	} else if (encode(call, desc, message, &bytes, &err) < 0) {
+	if (!call->cancelled && encode(call, desc, message, &bytes, &err) < 0)
 		grpc_fail(call, &err);
-	} else {
+	else
 		grpc_reply_bytes(call, &bytes);
-	}
 }
 
 void grpc_fail(struct grpc_call *call, const struct err *err)
