@@ -1106,7 +1106,7 @@ static void what_outlives_init_in_a_shared_pid_namespace_is_killed(void **state)
 	args.kill_cgroup = true;
 	before = clock_boot_ns();
 	id = run(f, &(struct spec){ .script = "sleep 4711 & sleep 1; exit 21", .host_pid = true }, &args);
-	assert_true(anybody_sleeps("4711"));
+	wait_for(f, 5, anybody_sleeps("4711"));
 	assert_int_equal(wait_exit(f, id).exit_code, 21);
 	assert_false(anybody_sleeps("4711"));
 	assert_true(clock_boot_ns() - before < 4 * NS_PER_S);
