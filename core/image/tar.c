@@ -548,7 +548,7 @@ static int header_type(char flag, const char *path, enum tar_type *ret)
 
 static int entry_bad(const struct tar *tar, struct err *err, const char *why)
 {
-	return err_set(err, CODE_INVALID_ARGUMENT, "tar: %s: %s", tar->path, why);
+	return err_set(err, CODE_INVALID_ARGUMENT, "tar: %.120s: %s", tar->path, why);
 }
 
 static int header_owner(const struct tar *tar, const uint8_t *p, bool has_pax, int64_t pax, uint32_t *ret)
@@ -712,7 +712,7 @@ static int header(struct tar *tar, struct err *err)
 	if (tar->path[0] == '\0')
 		return bad(err, "entry without a name");
 	if (header_type(flag, tar->path, &tar->entry.type) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "tar: %s: unknown entry type 0x%02x", tar->path, (uint8_t)flag);
+		return err_set(err, CODE_INVALID_ARGUMENT, "tar: %.120s: unknown entry type 0x%02x", tar->path, (uint8_t)flag);
 	tar->link[0] = '\0';
 	if (tar->entry.type == TAR_HARDLINK || tar->entry.type == TAR_SYMLINK) {
 		if (tar->pending.gnu_link || tar->pending.link)
@@ -797,7 +797,7 @@ static int map_block(struct tar *tar, struct err *err)
 	if (!map_number(&rest, &count, &malformed))
 		return malformed ? entry_bad(tar, err, "malformed sparse map") : 0;
 	if (count > TAR_SPARSE_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "tar: %s: sparse file with more than %d pieces", tar->path,
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "tar: %.120s: sparse file with more than %d pieces", tar->path,
 			       TAR_SPARSE_MAX);
 	if (tar->meta_left < 1 + 2 * count)
 		return 0;

@@ -111,6 +111,7 @@ void untar_free(struct untar *untar)
 static int fail(struct err *err, int sys, const char *path, const char *what)
 {
 	switch (sys) {
+	case ENOENT:
 	case ENOTDIR:
 	case ELOOP:
 	case ENAMETOOLONG:
@@ -120,17 +121,17 @@ static int fail(struct err *err, int sys, const char *path, const char *what)
 	case EFBIG:
 	case EMLINK:
 	case EXDEV:
-		ignore(err_sys(err, sys, "%s: %s", path, what)); /* code is replaced below */
+		ignore(err_sys(err, sys, "%.120s: %s", path, what)); /* code is replaced below */
 		err->code = CODE_INVALID_ARGUMENT;
 		return -1;
 	default:
-		return err_sys(err, sys, "%s: %s", path, what);
+		return err_sys(err, sys, "%.120s: %s", path, what);
 	}
 }
 
 static int bad(struct err *err, const char *path, const char *why)
 {
-	return err_set(err, CODE_INVALID_ARGUMENT, "%s: %s", path, why);
+	return err_set(err, CODE_INVALID_ARGUMENT, "%.120s: %s", path, why);
 }
 
 /* --- names */
@@ -210,7 +211,7 @@ static int set_xattr(int fd, const char *base, const struct tar_xattr *xattr, bo
 	/* user.* exists on files and directories only; an archive may say otherwise */
 	if (errno == EPERM && !plain && starts_with(xattr->name, "user."))
 		return 0;
-	return err_sys(err, errno, "%s: set %s", path, xattr->name);
+	return err_sys(err, errno, "%.120s: set %s", path, xattr->name);
 }
 
 static void entry_times(const struct tar_entry *entry, struct timespec times[2])
@@ -227,7 +228,7 @@ static int set_times(int dirfd, const char *base, const struct timespec times[2]
 		return 0;
 	if (errno == EINVAL && utimensat(dirfd, base, epoch, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
-	return err_sys(err, errno, "%s: set times", path);
+	return err_sys(err, errno, "%.120s: set times", path);
 }
 
 /* Everything but times, on @base of the directory @parent, which was just made or linked and is no directory we follow into. */
@@ -236,14 +237,14 @@ static int set_attrs(int parent, const char *base, const struct tar_entry *entry
 {
 	/* xattrs of symlinks and devices need a path: the one component below the working directory */
 	if (fchdir(parent) < 0)
-		return err_sys(err, errno, "%s: enter directory", path);
+		return err_sys(err, errno, "%.120s: enter directory", path);
 	if (lchown(base, entry->uid, entry->gid) < 0)
 		return fail(err, errno, path, "change owner");
 	for (size_t i = 0; i < entry->nxattrs; i++)
 		if (set_xattr(-1, base, &entry->xattrs[i], S_ISREG(kind) || S_ISDIR(kind), path, err) < 0)
 			return -1;
 	if (!S_ISLNK(kind) && chmod(base, entry->mode) < 0)
-		return err_sys(err, errno, "%s: change mode", path);
+		return err_sys(err, errno, "%.120s: change mode", path);
 	return 0;
 }
 
@@ -252,7 +253,7 @@ static int mark_opaque(const struct untar *untar, int fd, const char *path, stru
 	const char *name = untar->args.user_xattr ? "user.overlay.opaque" : "trusted.overlay.opaque";
 
 	if (fsetxattr(fd, name, "y", 1, 0) < 0)
-		return err_sys(err, errno, "%s: set %s", path, name);
+		return err_sys(err, errno, "%.120s: set %s", path, name);
 	return 0;
 }
 
@@ -261,7 +262,7 @@ static int mark_opaque_at(const struct untar *untar, int parent, const char *bas
 	cleanup_close int fd = openat(parent, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
-		return err_sys(err, errno, "%s: open", path);
+		return err_sys(err, errno, "%.120s: open", path);
 	return mark_opaque(untar, fd, path, err);
 }
 
@@ -310,7 +311,7 @@ static int parent_step(struct untar *untar, int dir, const char *name, const cha
 		return fd;
 	if (errno == ENOTDIR || errno == ELOOP) {
 		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			return err_sys(err, errno, "%s: look up", path);
+			return err_sys(err, errno, "%.120s: look up", path);
 		if (S_ISLNK(st.st_mode)) {
 			fd = open_in_root(untar->args.root_fd, path, O_PATH | O_DIRECTORY);
 			return fd >= 0 ? fd : fail(err, -fd, path, "follow symlink");
@@ -320,7 +321,7 @@ static int parent_step(struct untar *untar, int dir, const char *name, const cha
 		if (for_whiteout)
 			return -1; /* whiteout below a whiteout: moot */
 		if (unlinkat(dir, name, 0) < 0)
-			return err_sys(err, errno, "%s: remove whiteout", path);
+			return err_sys(err, errno, "%.120s: remove whiteout", path);
 		opaque = true;
 	} else if (errno != ENOENT) {
 		return fail(err, errno, path, "open");
@@ -336,9 +337,9 @@ static int parent_step(struct untar *untar, int dir, const char *name, const cha
 		return -1;
 	}
 	if (fchmodat(dir, name, 0755, 0) < 0)
-		return err_sys(err, errno, "%s: change mode", path);
+		return err_sys(err, errno, "%.120s: change mode", path);
 	fd = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd >= 0 ? fd : err_sys(err, errno, "%s: open", path);
+	return fd >= 0 ? fd : err_sys(err, errno, "%.120s: open", path);
 }
 
 static int parent_make(struct untar *untar, const char *parent, bool for_whiteout, struct err *err)
@@ -407,11 +408,11 @@ static int replace(struct untar *untar, int parent, const char *base, const char
 
 	*ret_was_whiteout = false;
 	if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : err_sys(err, errno, "%s: look up", path);
+		return errno == ENOENT ? 0 : err_sys(err, errno, "%.120s: look up", path);
 	*ret_was_whiteout = is_whiteout(&st);
 	rc = tree_remove(parent, base);
 	if (rc < 0)
-		return err_sys(err, -rc, "%s: remove an earlier entry", path);
+		return err_sys(err, -rc, "%.120s: remove an earlier entry", path);
 	if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
 		untar->parent_stale = true;
 	return 0;
@@ -554,13 +555,13 @@ static int file_end(struct untar *untar, struct err *err)
 		if (set_xattr(fd, NULL, &file->xattrs[i], true, path, err) < 0)
 			return -1;
 	if (fchmod(fd, file->attrs.mode) < 0)
-		return err_sys(err, errno, "%s: change mode", path);
+		return err_sys(err, errno, "%.120s: change mode", path);
 	entry_times(&file->attrs, times);
 	if (futimens(fd, times) < 0) {
 		const struct timespec epoch[2] = { { 0 }, { 0 } };
 
 		if (errno != EINVAL || futimens(fd, epoch) < 0)
-			return err_sys(err, errno, "%s: set times", path);
+			return err_sys(err, errno, "%.120s: set times", path);
 	}
 	return 0;
 }
@@ -613,7 +614,7 @@ static int make_opaque(struct untar *untar, const char *parent_path, struct err 
 		return err->code == CODE_OK ? 0 : -1;
 	fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return err_sys(err, errno, "%s: open", parent_path);
+		return err_sys(err, errno, "%.120s: open", parent_path);
 	implicit_keep(untar, parent_path); /* the directory is meant to be there */
 	return mark_opaque(untar, fd, parent_path, err);
 }
@@ -635,7 +636,7 @@ static int make_whiteout(struct untar *untar, const char *parent_path, const cha
 			return mark_opaque_at(untar, parent, base, hidden_path, err);
 		rc = tree_remove(parent, base);
 		if (rc < 0)
-			return err_sys(err, -rc, "%s: remove", hidden_path);
+			return err_sys(err, -rc, "%.120s: remove", hidden_path);
 		map_remove(&untar->implicit, hidden_path);
 		untar->parent_stale = true;
 		return make_whiteout(untar, parent_path, base, hidden_path, entry, err);
@@ -806,7 +807,7 @@ static int copy_xattrs(int from, int to, const char *path, struct err *err)
 
 	n = flistxattr(from, names, sizeof(names));
 	if (n < 0)
-		return errno == ENOTSUP ? 0 : err_sys(err, errno, "%s: list xattrs of the lower layer", path);
+		return errno == ENOTSUP ? 0 : err_sys(err, errno, "%.120s: list xattrs of the lower layer", path);
 	value = xcalloc(1, XATTR_SIZE_MAX);
 	for (const char *name = names; name < names + n; name += strlen(name) + 1) {
 		struct tar_xattr xattr = { .name = name, .value = value };
@@ -816,7 +817,7 @@ static int copy_xattrs(int from, int to, const char *path, struct err *err)
 			continue;
 		len = fgetxattr(from, name, value, XATTR_SIZE_MAX);
 		if (len < 0)
-			return err_sys(err, errno, "%s: read %s of the lower layer", path, name);
+			return err_sys(err, errno, "%.120s: read %s of the lower layer", path, name);
 		xattr.len = (size_t)len;
 		if (set_xattr(to, NULL, &xattr, true, path, err) < 0)
 			return -1;
@@ -830,17 +831,17 @@ static int copy_attrs(int from, int to, const char *path, struct err *err)
 	struct stat st;
 
 	if (fstat(from, &st) < 0)
-		return err_sys(err, errno, "%s: look up in the lower layer", path);
+		return err_sys(err, errno, "%.120s: look up in the lower layer", path);
 	if (fchown(to, st.st_uid, st.st_gid) < 0)
-		return err_sys(err, errno, "%s: change owner", path);
+		return err_sys(err, errno, "%.120s: change owner", path);
 	if (copy_xattrs(from, to, path, err) < 0)
 		return -1;
 	if (fchmod(to, st.st_mode & 07777) < 0)
-		return err_sys(err, errno, "%s: change mode", path);
+		return err_sys(err, errno, "%.120s: change mode", path);
 	times[0] = st.st_atim;
 	times[1] = st.st_mtim;
 	if (futimens(to, times) < 0)
-		return err_sys(err, errno, "%s: set times", path);
+		return err_sys(err, errno, "%.120s: set times", path);
 	return 0;
 }
 
@@ -875,7 +876,7 @@ static int copy_data(int from, int to, const char *path, struct err *err)
 		ssize_t n = copy_file_range(from, NULL, to, NULL, 1 << 30, 0);
 
 		if (n < 0)
-			return err_sys(err, errno, "%s: copy from the lower layer", path);
+			return err_sys(err, errno, "%.120s: copy from the lower layer", path);
 		if (n == 0)
 			return 0;
 	}
@@ -898,7 +899,7 @@ static int copy_up(int root_fd, const char *path, int lower_parent, const char *
 	if (S_ISLNK(st->st_mode)) {
 		n = readlinkat(lower_parent, base, target, TAR_PATH_MAX);
 		if (n < 0)
-			return err_sys(err, errno, "%s: read symlink of the lower layer", path);
+			return err_sys(err, errno, "%.120s: read symlink of the lower layer", path);
 		target[n] = '\0';
 		if (symlinkat(target, dir, own) < 0 || fchownat(dir, own, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 			return fail(err, errno, path, "copy symlink");
@@ -908,7 +909,7 @@ static int copy_up(int root_fd, const char *path, int lower_parent, const char *
 		return bad(err, path, "hard link to something in a lower layer that is no file");
 	from = openat(lower_parent, base, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (from < 0)
-		return err_sys(err, errno, "%s: open in the lower layer", path);
+		return err_sys(err, errno, "%.120s: open in the lower layer", path);
 	to = openat(dir, own, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (to < 0)
 		return fail(err, errno, path, "create");
@@ -939,7 +940,7 @@ static int fix_link(int root_fd, const char *path, const char *target, const int
 			break;
 		return copy_up(root_fd, path, dir, base, &st, err);
 	}
-	return err_set(err, CODE_INVALID_ARGUMENT, "%s: hard link to %s, which does not exist", path, target);
+	return err_set(err, CODE_INVALID_ARGUMENT, "%.120s: hard link to %s, which does not exist", path, target);
 }
 
 int untar_fix(int root_fd, const void *deferred, size_t len, const int *lower_fds, size_t nlower, struct untar_result *inout,

@@ -16,7 +16,7 @@
 #include "core/base/str.h"
 #include "core/image/tree.h"
 
-#define LEVELS 1024
+#define LEVELS 4096
 #define SCALE  20 /* fixed point of the shares that hard links get */
 
 struct level {
