@@ -517,9 +517,12 @@ void grpc_reply(struct grpc_call *call, const pb_msgdesc_t *desc, const void *me
 
 void grpc_fail(struct grpc_call *call, const struct err *err)
 {
-	ensure(call->state == CALL_HELD && err->code != CODE_OK);
-	send_status(call, err->code, err->msg);
-	call_answered(call, err->code, err->msg);
+	enum code code = err->code ? err->code : CODE_UNKNOWN;
+
+	ensure(call->state == CALL_HELD);
+	debug_ensure(err->code != CODE_OK);
+	send_status(call, code, err->msg);
+	call_answered(call, code, err->msg);
 }
 
 int grpc_stream_send_bytes(struct grpc_call *call, struct buf *message, struct err *err)

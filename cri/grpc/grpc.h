@@ -71,7 +71,7 @@ void grpc_on_cancel(struct grpc_call *call, void (*fn)(void *arg, struct grpc_ca
 void grpc_reply(struct grpc_call *call, const pb_msgdesc_t *desc, const void *message);
 /* Encoded already (cached encodings); takes the contents of @message, which is empty afterwards. */
 void grpc_reply_bytes(struct grpc_call *call, struct buf *message);
-/* @err->code must not be CODE_OK. */
+/* The status the peer sees is @err's; CODE_OK is a mistake and goes out as UNKNOWN. */
 void grpc_fail(struct grpc_call *call, const struct err *err);
 
 /* --- server streaming */
