@@ -12,10 +12,12 @@
 
 #include "core/base/codec.h"
 
-#define QUEUE_BYTES	  (1024 * 1024)
-#define QUEUE_BYTES_PLAIN (64 * 1024) /* without CAP_NET_ADMIN; twice that is below any sane wmem_max */
+#define QUEUE_BYTES (1024 * 1024)
+#define QUEUE_BYTES_PLAIN                                                                          \
+	(64 * 1024) /* without CAP_NET_ADMIN; twice that is below any sane wmem_max */
 
-void attach_init(struct attach *attach, int epoll_fd, uint32_t first_token, uint32_t stdin_token, uint8_t *pending)
+void attach_init(struct attach *attach, int epoll_fd, uint32_t first_token, uint32_t stdin_token,
+                 uint8_t *pending)
 {
 	*attach = (struct attach){
 		.epoll_fd = epoll_fd,
@@ -48,11 +50,13 @@ static void watch(const struct attach *attach, int op, unsigned i, uint32_t even
 {
 	struct epoll_event ev = { .events = events, .data.u32 = attach->first_token + i };
 
-	/* Refused only for lack of memory: then the client hears nothing more, which its peer's time-outs notice. */
+	/* Refused only for lack of memory: then the client hears nothing more, which its peer's
+	 * time-outs notice. */
 	ignore(epoll_ctl(attach->epoll_fd, op, attach->clients[i].fd, &ev) < 0);
 }
 
-/* A client whose input is held back is not in the epoll set at all: a hang-up would be reported without end. */
+/* A client whose input is held back is not in the epoll set at all: a hang-up would be reported
+ * without end. */
 static bool held(const struct attach *attach, unsigned i)
 {
 	return attach->blocked && (attach->clients[i].flags & MONITOR_ATTACH_STDIN);
@@ -199,7 +203,7 @@ static void flush_input(struct attach *attach)
 {
 	while (attach->pending_at < attach->pending_len) {
 		ssize_t n = write(attach->stdin_fd, attach->pending + attach->pending_at,
-				  attach->pending_len - attach->pending_at);
+		                  attach->pending_len - attach->pending_at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -207,9 +211,10 @@ static void flush_input(struct attach *attach)
 			set_blocked(attach, true);
 			return;
 		}
+		/* Nobody has the terminal open now: what was typed is gone, the terminal stays. */
 		if (n < 0 && attach->tty)
-			break; /* nobody has the terminal open now: what was typed is gone, the terminal stays */
-		if (n < 0) {   /* EPIPE: the container closed its end */
+			break;
+		if (n < 0) { /* EPIPE: the container closed its end */
 			attach_close_stdin(attach);
 			return;
 		}
@@ -221,10 +226,12 @@ static void flush_input(struct attach *attach)
 		attach_close_stdin(attach);
 }
 
-/* Level triggered EPOLLOUT would fire all the time: it is asked for only while something is pending. */
+/* Level triggered EPOLLOUT would fire all the time: it is asked for only while something is
+ * pending. */
 static void watch_stdin(struct attach *attach)
 {
-	struct epoll_event ev = { .events = EPOLLOUT | EPOLLONESHOT, .data.u32 = attach->stdin_token };
+	struct epoll_event ev = { .events = EPOLLOUT | EPOLLONESHOT,
+		                  .data.u32 = attach->stdin_token };
 
 	if (attach->tty || !attach->blocked)
 		return; /* a pty's master is polled for both ways anyhow */
@@ -256,7 +263,8 @@ void attach_resize(const struct attach *attach, uint16_t width, uint16_t height)
 	const struct winsize size = { .ws_col = width, .ws_row = height };
 
 	if (attach->tty && attach->stdin_fd >= 0 && width > 0 && height > 0)
-		ignore(ioctl(attach->stdin_fd, TIOCSWINSZ, &size)); /* a terminal that hangs up has no size */
+		ignore(ioctl(attach->stdin_fd, TIOCSWINSZ,
+		             &size)); /* a terminal that hangs up has no size */
 }
 
 void attach_event(struct attach *attach, unsigned i, uint8_t *frame)
@@ -277,7 +285,8 @@ void attach_event(struct attach *attach, unsigned i, uint8_t *frame)
 		return;
 	}
 	len = (size_t)n - MONITOR_HEADER_BYTES;
-	if (header.type == MONITOR_STDIN && (client->flags & MONITOR_ATTACH_STDIN) && len <= MONITOR_DATA_MAX) {
+	if (header.type == MONITOR_STDIN && (client->flags & MONITOR_ATTACH_STDIN) &&
+	    len <= MONITOR_DATA_MAX) {
 		take_input(attach, payload, len);
 	} else if (header.type == MONITOR_STDIN_EOF && (client->flags & MONITOR_ATTACH_STDIN)) {
 		if (attach->once && !attach->tty) {

@@ -21,7 +21,8 @@ static void write_file(const char *path, const char *value)
 	close(fd);
 }
 
-/* The next daemon tells an op's own processes from daemonized ones by the sessions listed in the op file. */
+/* The next daemon tells an op's own processes from daemonized ones by the sessions listed in the
+ * op file. */
 static void note_session(int oplock_fd)
 {
 	char line[24];
@@ -29,7 +30,8 @@ static void note_session(int oplock_fd)
 
 	text_int(&text, getpid());
 	text_str(&text, "\n");
-	ignore(write(oplock_fd, text.p, text.len) < 0); /* a full tmpfs: then this call counts as daemonized */
+	ignore(write(oplock_fd, text.p, text.len) <
+	       0); /* a full tmpfs: then this call counts as daemonized */
 }
 
 static void reset_signals(void)
@@ -43,14 +45,16 @@ static void reset_signals(void)
 	ignore(sigprocmask(SIG_SETMASK, &none, NULL));
 }
 
-/* @fds are all above 2 (monitor_main has 0..2 on /dev/null from birth), so no dup2 destroys the source of another. */
+/* @fds are all above 2 (monitor_main has 0..2 on /dev/null from birth), so no dup2 destroys the
+ * source of another. */
 static NORETURN void child_main(const struct call_args *args, const int fds[3])
 {
 	char line[512];
 	struct text text = TEXT(line);
 
 	setsid();
-	/* Ours is below zero where we may; the container's own comes from its spec, and a runtime without one passes this on. */
+	/* Ours is below zero where we may; the container's own comes from its spec, and a
+	 * runtime without one passes this on. */
 	write_file("/proc/self/oom_score_adj", "0");
 	for (int i = 0; i < 3; i++)
 		if (dup2(fds[i], i) < 0)
@@ -155,7 +159,8 @@ void call_kill(const struct call *call)
 void call_reaped(struct call *call)
 {
 	call->pid = 0;
-	/* A process it left behind may hold the pipe: take what is there, do not wait for its end. */
+	/* A process it left behind may hold the pipe: take what is there, do not wait for its
+	 * end. */
 	if (call->out_fd >= 0 && call_read(call))
 		close(take_fd(&call->out_fd));
 }

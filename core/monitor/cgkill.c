@@ -93,7 +93,8 @@ static int kill_tree(int dirfd, int depth)
 			at += entry->reclen;
 			if (entry->type != ENTRY_DIR || entry->name[0] == '.')
 				continue;
-			sub = openat(dirfd, entry->name, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+			sub = openat(dirfd, entry->name,
+			             O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 			if (sub < 0)
 				continue;
 			found += kill_tree(sub, depth + 1);
@@ -104,7 +105,8 @@ static int kill_tree(int dirfd, int depth)
 	return found;
 }
 
-/* Freezing is asynchronous; a process in the middle of a system call may take a moment. 50 ms, then go on without. */
+/* Freezing is asynchronous; a process in the middle of a system call may take a moment. 50 ms,
+ * then go on without. */
 static void wait_frozen(int dirfd)
 {
 	const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };

@@ -1,7 +1,7 @@
 /* core/monitor/logfile.c
  *
- * Bytes in, records out. Content is never copied: a batch is a list of pieces that point at the stream's buffer, between
- * two headers (one for F, one for P) that all records of the batch share.
+ * Bytes in, records out. Content is never copied: a batch is a list of pieces that point at the
+ * stream's buffer, between two headers (one for F, one for P) that all records of the batch share.
  */
 #include "core/monitor/logfile.h"
 
@@ -16,10 +16,10 @@
 
 #include "core/base/clock.h"
 
-#define PIECES	  96		/* at most 3 per record */
-#define BATCH_MAX (64 * 1024)	/* readers' line scanners stop at 64 KiB; so does one write */
+#define PIECES    96          /* at most 3 per record */
+#define BATCH_MAX (64 * 1024) /* readers' line scanners stop at 64 KiB; so does one write */
 #define TIME_LEN  30
-#define PAGE	  4096
+#define PAGE      4096
 
 static const char newline[1] = { '\n' };
 
@@ -48,7 +48,8 @@ static int make_parents(const char *path)
 static int open_regular(const char *path)
 {
 	/* O_NONBLOCK: a FIFO that somebody put there must not stop us before fstat finds it out */
-	const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+	const int flags =
+		O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
 	struct stat st;
 	int fd, rc;
 
@@ -60,7 +61,8 @@ static int open_regular(const char *path)
 		fd = open(path, flags, 0640);
 	}
 	if (fd < 0)
-		return errno == ENXIO ? -EINVAL : -errno; /* ENXIO: a FIFO without reader, a socket */
+		return errno == ENXIO ? -EINVAL
+		                      : -errno; /* ENXIO: a FIFO without reader, a socket */
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
 		close(fd);
 		return -EINVAL;
@@ -105,7 +107,7 @@ void logfile_close(struct logfile *log)
 struct batch {
 	struct logfile *log;
 	char full[TIME_LEN + sizeof(" stdout F ")], partial[TIME_LEN + sizeof(" stdout P ")];
-	size_t head;	/* length of either */
+	size_t head;    /* length of either */
 	size_t content; /* bytes of output in it, what is lost when it is lost */
 	size_t bytes;
 	int n;
@@ -145,7 +147,8 @@ static void batch_piece(struct batch *batch, const void *p, size_t len)
 	batch->bytes += len;
 }
 
-/* Of @written bytes, how many belong to a record that is not whole? Walks the pieces: each record ends with a LF piece end. */
+/* Of @written bytes, how many belong to a record that is not whole? Walks the pieces: each
+ * record ends with a LF piece end. */
 static size_t torn_bytes(const struct iovec *iov, int n, size_t written)
 {
 	size_t at = 0, whole = 0;
@@ -161,7 +164,8 @@ static size_t torn_bytes(const struct iovec *iov, int n, size_t written)
 	return written - whole;
 }
 
-/* The kernel took a part: cut the torn record off, so that readers never see it. Only we append to this inode. */
+/* The kernel took a part: cut the torn record off, so that readers never see it. Only we append
+ * to this inode. */
 static void cut_tail(struct logfile *log, size_t torn)
 {
 	off_t end;
@@ -183,7 +187,8 @@ static void batch_flush(struct batch *batch)
 
 	if (n > 0 && log->fd >= 0) {
 		if (log->torn) {
-			*--iov = (struct iovec){ .iov_base = (void *)(uintptr_t)newline, .iov_len = 1 };
+			*--iov = (struct iovec){ .iov_base = (void *)(uintptr_t)newline,
+				                 .iov_len = 1 };
 			n++;
 			total++;
 		}
@@ -195,7 +200,8 @@ static void batch_flush(struct batch *batch)
 			log->error = 0;
 		} else {
 			log->error = rc < 0 ? errno : ENOSPC;
-			/* Whole records that made it are counted as lost too: an upper bound, said as such */
+			/* Whole records that made it are counted as lost too: an upper bound,
+			 * said as such */
 			log->lost += batch->content;
 			if (rc > 0) {
 				log->torn = false;
@@ -208,9 +214,11 @@ static void batch_flush(struct batch *batch)
 }
 
 /* @content[0..len) becomes a record; with @lf the buffer holds a LF right behind the content. */
-static void batch_record(struct batch *batch, bool full, const uint8_t *content, size_t len, bool lf)
+static void batch_record(struct batch *batch, bool full, const uint8_t *content, size_t len,
+                         bool lf)
 {
-	if (batch->n + 3 > PIECES + 1 || (batch->bytes > 0 && batch->bytes + batch->head + len + 1 > BATCH_MAX))
+	if (batch->n + 3 > PIECES + 1 ||
+	    (batch->bytes > 0 && batch->bytes + batch->head + len + 1 > BATCH_MAX))
 		batch_flush(batch);
 	batch_piece(batch, full ? batch->full : batch->partial, batch->head);
 	batch_piece(batch, content, len + (lf ? 1 : 0));
@@ -223,12 +231,15 @@ static void batch_record(struct batch *batch, bool full, const uint8_t *content,
 
 void logstream_init(struct logstream *stream, const char *name, uint8_t *buf, size_t max_line)
 {
-	*stream = (struct logstream){ .name = name, .buf = buf, .size = LOG_STREAM_BYTES(max_line), .max_line = max_line };
+	*stream = (struct logstream){
+		.name = name, .buf = buf, .size = LOG_STREAM_BYTES(max_line), .max_line = max_line
+	};
 }
 
 uint8_t *logstream_room(struct logstream *stream, size_t *ret_room)
 {
-	/* After logstream_grew() at most max_line + 1 bytes are left (a CR may be waiting for its LF). */
+	/* After logstream_grew() at most max_line + 1 bytes are left (a CR may be waiting for
+	 * its LF). */
 	*ret_room = stream->size - stream->len < LOG_READ ? stream->size - stream->len : LOG_READ;
 	return stream->buf + stream->len;
 }
@@ -259,7 +270,8 @@ void logstream_grew(struct logstream *stream, struct logfile *log, size_t len, i
 
 	batch_init(&batch, log, stream->name, now_ns);
 	for (;;) {
-		const uint8_t *lf = memchr(stream->buf + stream->scanned, '\n', stream->len - stream->scanned);
+		const uint8_t *lf =
+			memchr(stream->buf + stream->scanned, '\n', stream->len - stream->scanned);
 		size_t at, stop;
 
 		if (!lf)
@@ -271,7 +283,8 @@ void logstream_grew(struct logstream *stream, struct logfile *log, size_t len, i
 		from = stream->scanned = at + 1;
 	}
 
-	/* No end in sight: is it too long already? A CR at the very end may be half of a line end. */
+	/* No end in sight: is it too long already? A CR at the very end may be half of a line
+	 * end. */
 	end = stream->len;
 	if (end > from && stream->buf[end - 1] == '\r')
 		end--;
@@ -291,7 +304,8 @@ void logstream_finish(struct logstream *stream, struct logfile *log, int64_t now
 	if (stream->len == 0 || log->fd < 0)
 		return;
 	batch_init(&batch, log, stream->name, now_ns);
-	from = cut_long(&batch, stream, 0, stream->len); /* a CR that waited for its LF is one byte too many */
+	from = cut_long(&batch, stream, 0,
+	                stream->len); /* a CR that waited for its LF is one byte too many */
 	batch_record(&batch, false, stream->buf + from, stream->len - from, false);
 	batch_flush(&batch);
 	stream->len = stream->scanned = 0;

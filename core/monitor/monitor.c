@@ -1,7 +1,8 @@
 /* core/monitor/monitor.c
  *
- * One epoll loop over everything a monitor hears: signals, the container's output and terminal, its input taking bytes again,
- * the runtime's words, OOM events, daemons, attach clients. What the states are and what they promise: monitor.h.
+ * One epoll loop over everything a monitor hears: signals, the container's output and terminal, its
+ * input taking bytes again, the runtime's words, OOM events, daemons, attach clients. What the
+ * states are and what they promise: monitor.h.
  */
 #include "core/monitor/monitor.h"
 
@@ -35,19 +36,19 @@
 #include "core/monitor/text.h"
 #include "core/state/exit_record.h"
 
-#define CONTROLS	 4
-#define DRAIN_IDLE_NS	 (500 * NS_PER_MS)
-#define DRAIN_MAX_NS	 (5 * NS_PER_S)
-#define KILL_EVERY_NS	 (50 * NS_PER_MS)
-#define RETRY_NS	 NS_PER_S
-#define LOST_EVERY_NS	 (60 * NS_PER_S)
-#define UNKILLABLE_NS	 (5 * NS_PER_S)
-#define NEVER		 INT64_MAX
-#define MEMORY_BYTES	 (256 * 1024)
-#define PAGE		 4096
-#define STACK_TRIM	 32 /* pages */
-#define OOM_SCORE_ADJ	 "-998" /* as kubelet protects what must not go before the containers */
-#define PROGRAM_NAME	 "coracle-monitor"
+#define CONTROLS      4
+#define DRAIN_IDLE_NS (500 * NS_PER_MS)
+#define DRAIN_MAX_NS  (5 * NS_PER_S)
+#define KILL_EVERY_NS (50 * NS_PER_MS)
+#define RETRY_NS      NS_PER_S
+#define LOST_EVERY_NS (60 * NS_PER_S)
+#define UNKILLABLE_NS (5 * NS_PER_S)
+#define NEVER         INT64_MAX
+#define MEMORY_BYTES  (256 * 1024)
+#define PAGE          4096
+#define STACK_TRIM    32     /* pages */
+#define OOM_SCORE_ADJ "-998" /* as kubelet protects what must not go before the containers */
+#define PROGRAM_NAME  "coracle-monitor"
 
 enum token {
 	TOKEN_SIGNAL,
@@ -58,11 +59,12 @@ enum token {
 	TOKEN_STDIN,
 	TOKEN_CALL,
 	TOKEN_OOM,
-	TOKEN_CONTROL,			    /* + index */
-	TOKEN_CLIENT = TOKEN_CONTROL + 16,  /* + index */
+	TOKEN_CONTROL,                     /* + index */
+	TOKEN_CLIENT = TOKEN_CONTROL + 16, /* + index */
 };
 
-/* Bump allocator over one mapping: what is used together shares a page, what is not used has none. */
+/* Bump allocator over one mapping: what is used together shares a page, what is not used has
+ * none. */
 struct memory {
 	uint8_t *p;
 	size_t used, size;
@@ -74,24 +76,24 @@ struct monitor {
 	enum monitor_stage stage;
 	int epoll_fd, signal_fd;
 	int controls[CONTROLS]; /* -1: free */
-	uint8_t *frame;		/* MONITOR_FRAME_MAX bytes: what was received, or is about to be sent */
+	uint8_t *frame; /* MONITOR_FRAME_MAX bytes: what was received, or is about to be sent */
 
 	const char *log_path, *pid_path, *tty_path; /* of the runtime's calls */
 	struct call call;
 	bool call_ended;
-	int oplock_fd;	   /* of the start op; -1: none, or its daemon is gone */
-	int oplock_owner;  /* the control that gave it */
-	int console_fd;	   /* listening for the terminal during create */
+	int oplock_fd;        /* of the start op; -1: none, or its daemon is gone */
+	int oplock_owner;     /* the control that gave it */
+	int console_fd;       /* listening for the terminal during create */
 	enum monitor_why why; /* of a failed create or start */
 	int why_sys;
 	char *why_text; /* MONITOR_TEXT_MAX bytes */
 	size_t why_len;
-	bool told;	/* somebody has the result of the failed create */
+	bool told; /* somebody has the result of the failed create */
 
 	struct logfile log;
 	struct logstream out, err;
 	int out_fd, err_fd; /* out_fd: the terminal's master with a tty */
-	bool tty_more;	    /* the master was not read dry: it is polled by edges */
+	bool tty_more;      /* the master was not read dry: it is polled by edges */
 	struct attach attach;
 	struct oom oom;
 	uint64_t lost_said;
@@ -99,7 +101,7 @@ struct monitor {
 
 	int record_fd;
 	struct exit_record record;
-	bool record_written; /* the filled record is in tmp/ */
+	bool record_written;  /* the filled record is in tmp/ */
 	int64_t exit_seen_ns; /* realtime; init was seen dead while start was running */
 	bool cgroup_empty, drained, delivered, released, terminated;
 	int64_t drain_idle_ns, drain_end_ns, kill_next_ns, retry_ns; /* boot clock */
@@ -170,7 +172,8 @@ static void read_boot_id(uint8_t id[16])
 		memset(id, 0, 16);
 }
 
-/* Field 22 of /proc/PID/stat; the name in field 2 may hold blanks and parentheses. 0: no such process. */
+/* Field 22 of /proc/PID/stat; the name in field 2 may hold blanks and parentheses. 0: no such
+ * process. */
 static uint64_t start_ticks(pid_t pid)
 {
 	char line[64], data[1024];
@@ -209,7 +212,8 @@ static void drop_control(struct monitor *m, int i)
 	if (m->call.conn == i)
 		m->call.conn = -1;
 	if (m->oplock_owner == i) {
-		/* The runtime call that runs has its own copy. Ours would only make the next daemon wait for us. */
+		/* The runtime call that runs has its own copy. Ours would only make the next
+		 * daemon wait for us. */
 		close_fd(&m->oplock_fd);
 		m->oplock_owner = -1;
 	}
@@ -232,10 +236,12 @@ static bool reply(struct monitor *m, int conn, uint32_t tag, struct monitor_resu
 	result->pid = (uint32_t)m->record.pid;
 	result->start_ticks = m->record.start_ticks;
 	result->started_ns = m->record.started_ns;
-	return send_control(m, conn, monitor_encode_result(result, tag, m->frame, MONITOR_FRAME_MAX));
+	return send_control(m, conn,
+	                    monitor_encode_result(result, tag, m->frame, MONITOR_FRAME_MAX));
 }
 
-static bool reply_text(struct monitor *m, int conn, uint32_t tag, enum monitor_why why, int sys, const char *text)
+static bool reply_text(struct monitor *m, int conn, uint32_t tag, enum monitor_why why, int sys,
+                       const char *text)
 {
 	struct monitor_result_frame result = {
 		.why = (uint8_t)why, .sys = sys, .text = text, .text_len = strlen(text)
@@ -249,9 +255,9 @@ static bool send_status(struct monitor *m, int conn, uint32_t tag)
 	const struct monitor_status_frame status = {
 		.stage = (uint8_t)m->stage,
 		.flags = (uint8_t)((flag(m, MONITOR_TTY) ? MONITOR_STATUS_TTY : 0) |
-				   (m->oom.hit || m->record.oom ? MONITOR_STATUS_OOM : 0) |
-				   (m->call.kind != CALL_NONE ? MONITOR_STATUS_CALLING : 0) |
-				   (m->attach.stdin_fd >= 0 ? MONITOR_STATUS_STDIN : 0)),
+		                   (m->oom.hit || m->record.oom ? MONITOR_STATUS_OOM : 0) |
+		                   (m->call.kind != CALL_NONE ? MONITOR_STATUS_CALLING : 0) |
+		                   (m->attach.stdin_fd >= 0 ? MONITOR_STATUS_STDIN : 0)),
 		.why = (uint8_t)m->why,
 		.sys = m->why_sys,
 		.wstatus = m->record.wstatus,
@@ -265,14 +271,16 @@ static bool send_status(struct monitor *m, int conn, uint32_t tag)
 		.text_len = m->why_len,
 	};
 
-	return send_control(m, conn, monitor_encode_status(&status, tag, m->frame, MONITOR_FRAME_MAX));
+	return send_control(m, conn,
+	                    monitor_encode_status(&status, tag, m->frame, MONITOR_FRAME_MAX));
 }
 
 static void send_all(struct monitor *m, enum monitor_frame type, size_t payload_len)
 {
 	monitor_put_header(m->frame, (uint8_t)type, 0);
 	for (int i = 0; i < CONTROLS; i++)
-		ignore(send_control(m, i, MONITOR_HEADER_BYTES + payload_len)); /* told or dropped */
+		/* Told or dropped. */
+		ignore(send_control(m, i, MONITOR_HEADER_BYTES + payload_len));
 }
 
 /* ------------------------------------------------------------------ the exit record */
@@ -295,14 +303,16 @@ static int open_record(struct monitor *m)
 	return m->record_fd < 0 ? -errno : 0;
 }
 
-/* A start that failed half way may have left an unfilled file: it is replaced. One that tells an exit never is. */
+/* A start that failed half way may have left an unfilled file: it is replaced. One that tells an
+ * exit never is. */
 static int prepare_record(struct monitor *m)
 {
 	uint8_t old[EXIT_RECORD_BYTES];
 	int rc = open_record(m);
 
 	if (rc == -EEXIST) {
-		cleanup_close int fd = openat(MONITOR_FD_TMP, m->config.id, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		cleanup_close int fd =
+			openat(MONITOR_FD_TMP, m->config.id, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		ssize_t n = fd < 0 ? -errno : read_full(fd, old, sizeof(old));
 
 		if (n < 0 || exit_record_is_filled(old, (size_t)n))
@@ -341,7 +351,8 @@ static int deliver_once(struct monitor *m)
 		m->record_written = false;
 		rc = prepare_record(m);
 		m->record_written = rc == 0;
-		if (rc == 0 && renameat(MONITOR_FD_TMP, m->config.id, MONITOR_FD_NEW, m->config.id) < 0)
+		if (rc == 0 &&
+		    renameat(MONITOR_FD_TMP, m->config.id, MONITOR_FD_NEW, m->config.id) < 0)
 			rc = -errno;
 	}
 	if (rc == 0 && alone) {
@@ -378,7 +389,8 @@ static void say_lost(struct monitor *m, int64_t now_ns)
 }
 
 /* One read. True: there may be more right away. */
-static bool read_stream(struct monitor *m, int *fd, struct logstream *stream, enum monitor_frame type)
+static bool read_stream(struct monitor *m, int *fd, struct logstream *stream,
+                        enum monitor_frame type)
 {
 	int64_t now_ns = clock_boot_ns();
 	size_t room;
@@ -387,8 +399,9 @@ static bool read_stream(struct monitor *m, int *fd, struct logstream *stream, en
 
 	if (n > 0) {
 		if (m->call.kind == CALL_CREATE && type == MONITOR_STDERR)
-			call_add_text(&m->call, data, (size_t)n); /* the runtime has the container's stderr */
-		attach_output(&m->attach, type, data, (size_t)n); /* first: the next call moves the bytes */
+			call_add_text(&m->call, data, (size_t)n); /* create has our stderr pipe */
+		/* Clients first: the log's call moves the bytes. */
+		attach_output(&m->attach, type, data, (size_t)n);
 		logstream_grew(stream, &m->log, (size_t)n, clock_real_ns());
 		say_lost(m, now_ns);
 		m->drain_idle_ns = now_ns + DRAIN_IDLE_NS;
@@ -398,7 +411,8 @@ static bool read_stream(struct monitor *m, int *fd, struct logstream *stream, en
 	}
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return errno == EINTR;
-	/* EIO from a terminal: nobody has it open. While init lives somebody may open it again, which is an edge. */
+	/* EIO from a terminal: nobody has it open. While init lives somebody may open it again,
+	 * which is an edge. */
 	if (n < 0 && errno == EIO && flag(m, MONITOR_TTY) && m->stage != MONITOR_EXITED)
 		return false;
 	if (flag(m, MONITOR_TTY))
@@ -456,7 +470,8 @@ static int listen_console(struct monitor *m)
 	ignore(unlinkat(MONITOR_FD_DIR, name, 0) < 0);
 	m->console_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (m->console_fd < 0 || fchmod(m->console_fd, 0600) < 0 ||
-	    bind(m->console_fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(m->console_fd, 1) < 0)
+	    bind(m->console_fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(m->console_fd, 1) < 0)
 		return -errno;
 	return 0;
 }
@@ -529,7 +544,8 @@ static int spawn(struct monitor *m, struct call_args *args, uint32_t timeout_ms)
 	rc = call_spawn(&m->call, args);
 	if (rc < 0)
 		return rc;
-	/* Unwatched, its words are read when it is reaped: enough, unless it says more than a pipe holds. */
+	/* Unwatched, its words are read when it is reaped: enough, unless it says more than a
+	 * pipe holds. */
 	ignore(watch(m, m->call.out_fd, EPOLLIN, TOKEN_CALL));
 	return 0;
 }
@@ -543,7 +559,8 @@ static void take_runtime_log(struct monitor *m)
 
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
 		return;
-	n = pread_full(fd, m->call.text, MONITOR_TEXT_MAX, st.st_size > MONITOR_TEXT_MAX ? st.st_size - MONITOR_TEXT_MAX : 0);
+	n = pread_full(fd, m->call.text, MONITOR_TEXT_MAX,
+	               st.st_size > MONITOR_TEXT_MAX ? st.st_size - MONITOR_TEXT_MAX : 0);
 	if (n > 0)
 		m->call.text_len = (size_t)n;
 }
@@ -552,7 +569,9 @@ static struct monitor_result_frame call_result(const struct call *call, int wsta
 {
 	struct monitor_result_frame result = { .wstatus = wstatus };
 
-	result.why = call->timed_out ? MONITOR_TIMED_OUT : wstatus == 0 ? MONITOR_OK : MONITOR_RUNTIME_FAILED;
+	result.why = call->timed_out ? MONITOR_TIMED_OUT
+	             : wstatus == 0  ? MONITOR_OK
+	                             : MONITOR_RUNTIME_FAILED;
 	result.text = call_text(call, &result.text_len);
 	return result;
 }
@@ -597,7 +616,8 @@ static const char *adopt_init(struct monitor *m, int *ret_rc)
 	int fd;
 
 	*ret_rc = 0;
-	if (read_small(AT_FDCWD, m->pid_path, text, sizeof(text)) < 0 || (pid = text_number(text)) <= 0 || pid > INT_MAX) {
+	if (read_small(AT_FDCWD, m->pid_path, text, sizeof(text)) < 0 ||
+	    (pid = text_number(text)) <= 0 || pid > INT_MAX) {
 		*ret_rc = -ENOENT;
 		return "the runtime left no pid file";
 	}
@@ -664,7 +684,8 @@ static void start_done(struct monitor *m, int wstatus, int conn, uint32_t tag)
 		m->record.started_ns = clock_real_ns();
 		if (m->exit_seen_ns && m->exit_seen_ns < m->record.started_ns)
 			m->record.started_ns = m->exit_seen_ns;
-		ignore(write_record(m)); /* the block is there; what else can fail comes back at the exit */
+		/* The block is there; what else can fail comes back at the exit. */
+		ignore(write_record(m));
 	} else {
 		remember(m, &result);
 	}
@@ -700,7 +721,8 @@ static void call_done(struct monitor *m, int wstatus)
 
 static void call_overdue(struct monitor *m, int64_t now_ns)
 {
-	struct monitor_result_frame result = { .why = MONITOR_TIMED_OUT, .text = "the runtime survives SIGKILL" };
+	struct monitor_result_frame result = { .why = MONITOR_TIMED_OUT,
+		                               .text = "the runtime survives SIGKILL" };
 	enum call_kind kind = m->call.kind;
 	int conn = m->call.conn;
 
@@ -710,7 +732,8 @@ static void call_overdue(struct monitor *m, int64_t now_ns)
 		m->call.deadline_ns = now_ns + UNKILLABLE_NS;
 		return;
 	}
-	/* In D state. Whoever asked need not wait for it, nor does an exit; only a next call does. */
+	/* In D state. Whoever asked need not wait for it, nor does an exit; only a next call
+	 * does. */
 	result.text_len = strlen(result.text);
 	m->call.deadline_ns = NEVER;
 	m->call.conn = -1;
@@ -736,7 +759,8 @@ static void on_exit_of_init(struct monitor *m, int wstatus)
 	m->record.filled = true;
 	m->record.wstatus = wstatus;
 	m->record.exit_code = exit_code_from_wstatus(wstatus);
-	m->record.exited_ns = MAX(exited_ns, m->record.started_ns); /* the wall clock may have gone back */
+	/* The wall clock may have gone back. */
+	m->record.exited_ns = MAX(exited_ns, m->record.started_ns);
 	m->record_written = write_record(m) == 0;
 
 	m->stage = MONITOR_EXITED;
@@ -760,7 +784,9 @@ static void reap(struct monitor *m)
 		pid = waitpid(m->call.pid, &wstatus, WNOHANG);
 		if (pid == 0) {
 			if (m->record.pid > 0 && m->exit_seen_ns == 0 &&
-			    waitid(P_PID, (id_t)m->record.pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0)
+			    waitid(P_PID, (id_t)m->record.pid, &info,
+			           WEXITED | WNOHANG | WNOWAIT) == 0 &&
+			    info.si_pid != 0)
 				m->exit_seen_ns = clock_real_ns();
 			return;
 		}
@@ -797,12 +823,17 @@ static void exited_tick(struct monitor *m, int64_t now_ns)
 
 /* ------------------------------------------------------------------ requests */
 
-static void ask_start(struct monitor *m, int conn, uint32_t tag, const uint8_t *payload, size_t len, int oplock_fd)
+static void ask_start(struct monitor *m, int conn, uint32_t tag, const uint8_t *payload, size_t len,
+                      int oplock_fd)
 {
 	const char *argv[ARGV_ROOM];
-	struct call_args args = {
-		.kind = CALL_START, .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .tag = tag, .conn = conn
-	};
+	struct call_args args = { .kind = CALL_START,
+		                  .argv = argv,
+		                  .stdin_fd = -1,
+		                  .stdout_fd = -1,
+		                  .stderr_fd = -1,
+		                  .tag = tag,
+		                  .conn = conn };
 	size_t n;
 	int rc;
 
@@ -817,10 +848,11 @@ static void ask_start(struct monitor *m, int conn, uint32_t tag, const uint8_t *
 	}
 	if (m->call.kind != CALL_NONE || m->stage != MONITOR_CREATED) {
 		ignore(reply_text(m, conn, tag, MONITOR_WRONG_STATE, 0,
-				  m->call.kind != CALL_NONE	     ? "another runtime call is running" :
-				  m->stage == MONITOR_RUNNING	     ? "the container is started already" :
-				  m->stage == MONITOR_EXITED	     ? "the container exited before it was started" :
-								       "the container is not created"));
+		                  m->call.kind != CALL_NONE     ? "another runtime call is running"
+		                  : m->stage == MONITOR_RUNNING ? "the container is started already"
+		                  : m->stage == MONITOR_EXITED
+		                          ? "the container exited before it was started"
+		                          : "the container is not created"));
 		if (m->call.kind != CALL_START)
 			close_fd(&m->oplock_fd);
 		return;
@@ -835,23 +867,30 @@ static void ask_start(struct monitor *m, int conn, uint32_t tag, const uint8_t *
 }
 
 /* Takes @oplock_fd. */
-static void ask_call(struct monitor *m, int conn, uint32_t tag, const uint8_t *payload, size_t len, int oplock_fd)
+static void ask_call(struct monitor *m, int conn, uint32_t tag, const uint8_t *payload, size_t len,
+                     int oplock_fd)
 {
 	cleanup_close int lock = oplock_fd;
 	const char *argv[MONITOR_ARGV_MAX + 1];
-	struct call_args args = {
-		.kind = CALL_OTHER, .argv = argv, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .oplock_fd = lock,
-		.tag = tag, .conn = conn
-	};
+	struct call_args args = { .kind = CALL_OTHER,
+		                  .argv = argv,
+		                  .stdin_fd = -1,
+		                  .stdout_fd = -1,
+		                  .stderr_fd = -1,
+		                  .oplock_fd = lock,
+		                  .tag = tag,
+		                  .conn = conn };
 	uint32_t timeout_ms;
 	int rc;
 
 	if (monitor_decode_call(payload, len, &timeout_ms, argv) < 0 || argv[0][0] != '/') {
-		ignore(reply_text(m, conn, tag, MONITOR_BAD_REQUEST, 0, "call: no command line with an absolute path"));
+		ignore(reply_text(m, conn, tag, MONITOR_BAD_REQUEST, 0,
+		                  "call: no command line with an absolute path"));
 		return;
 	}
 	if (m->call.kind != CALL_NONE) {
-		ignore(reply_text(m, conn, tag, MONITOR_WRONG_STATE, 0, "another runtime call is running"));
+		ignore(reply_text(m, conn, tag, MONITOR_WRONG_STATE, 0,
+		                  "another runtime call is running"));
 		return;
 	}
 	rc = spawn(m, &args, timeout_ms);
@@ -864,7 +903,8 @@ static void ask_reopen(struct monitor *m, int conn, uint32_t tag)
 	int rc;
 
 	if (m->drained || m->stage == MONITOR_FAILED) {
-		ignore(reply_text(m, conn, tag, MONITOR_WRONG_STATE, 0, "the container's output has ended"));
+		ignore(reply_text(m, conn, tag, MONITOR_WRONG_STATE, 0,
+		                  "the container's output has ended"));
 		return;
 	}
 	rc = logfile_reopen(&m->log);
@@ -874,19 +914,22 @@ static void ask_reopen(struct monitor *m, int conn, uint32_t tag)
 		ignore(reply_text(m, conn, tag, MONITOR_OK, 0, ""));
 }
 
-static void ask_attach(struct monitor *m, int conn, uint32_t tag, const uint8_t *payload, size_t len)
+static void ask_attach(struct monitor *m, int conn, uint32_t tag, const uint8_t *payload,
+                       size_t len)
 {
 	uint8_t flags = len > 0 ? payload[0] : 0; /* the answer overwrites the frame */
 	int fd = m->controls[conn];
 	int rc;
 
 	if (len < 1 || m->drained || m->stage == MONITOR_FAILED) {
-		ignore(reply_text(m, conn, tag, len < 1 ? MONITOR_BAD_REQUEST : MONITOR_WRONG_STATE, 0,
-				  len < 1 ? "attach: frame too short" : "the container's output has ended"));
+		ignore(reply_text(
+			m, conn, tag, len < 1 ? MONITOR_BAD_REQUEST : MONITOR_WRONG_STATE, 0,
+			len < 1 ? "attach: frame too short" : "the container's output has ended"));
 		return;
 	}
 	if (attach_count(&m->attach) == ATTACH_MAX) {
-		ignore(reply_text(m, conn, tag, MONITOR_SYS, EBUSY, "too many clients are attached"));
+		ignore(reply_text(m, conn, tag, MONITOR_SYS, EBUSY,
+		                  "too many clients are attached"));
 		return;
 	}
 	/* The answer goes first: output may follow at once. */
@@ -975,9 +1018,11 @@ static int begin(struct monitor *m, const char **ret_what)
 {
 	const char *argv[ARGV_ROOM];
 	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, err[2] = { -1, -1 };
-	struct call_args args = {
-		.kind = CALL_CREATE, .argv = argv, .oplock_fd = m->oplock_fd, .tag = m->call.tag, .conn = 0
-	};
+	struct call_args args = { .kind = CALL_CREATE,
+		                  .argv = argv,
+		                  .oplock_fd = m->oplock_fd,
+		                  .tag = m->call.tag,
+		                  .conn = 0 };
 	bool tty = flag(m, MONITOR_TTY);
 	size_t n;
 	int rc;
@@ -1014,11 +1059,13 @@ static int begin(struct monitor *m, const char **ret_what)
 			return -errno;
 		m->out_fd = out[0];
 		m->err_fd = err[0];
-		/* Root of a user namespace opens /dev/stdout anew, which needs the pipe to be its own. */
+		/* Root of a user namespace opens /dev/stdout anew, which needs the pipe to be
+		 * its own. */
 		if (fchown(out[1], m->config.io_uid, m->config.io_gid) < 0 ||
 		    fchown(err[1], m->config.io_uid, m->config.io_gid) < 0 ||
 		    (in[0] >= 0 && fchown(in[0], m->config.io_uid, m->config.io_gid) < 0) ||
-		    fcntl(out[0], F_SETFL, O_NONBLOCK) < 0 || fcntl(err[0], F_SETFL, O_NONBLOCK) < 0 ||
+		    fcntl(out[0], F_SETFL, O_NONBLOCK) < 0 ||
+		    fcntl(err[0], F_SETFL, O_NONBLOCK) < 0 ||
 		    (in[1] >= 0 && fcntl(in[1], F_SETFL, O_NONBLOCK) < 0))
 			return -errno;
 		rc = watch(m, out[0], EPOLLIN, TOKEN_OUT);
@@ -1042,7 +1089,8 @@ static int begin(struct monitor *m, const char **ret_what)
 	return rc;
 }
 
-/* Paths beside our socket. A console socket's must fit sun_path: where it does not, it goes through our descriptor. */
+/* Paths beside our socket. A console socket's must fit sun_path: where it does not, it goes
+ * through our descriptor. */
 static int make_paths(struct monitor *m)
 {
 	char *line = memory_take(&m->memory, 3 * PATH_MAX, 1);
@@ -1087,8 +1135,10 @@ static int receive_config(struct monitor *m)
 	ssize_t n;
 
 	n = fd_recv(MONITOR_FD_CONTROL, frame, MONITOR_CONFIG_MAX, NULL, NULL);
-	if (n <= 0 || monitor_get_header(frame, (size_t)n, &header) < 0 || header.type != MONITOR_CONFIG ||
-	    monitor_decode_config(frame + MONITOR_HEADER_BYTES, (size_t)n - MONITOR_HEADER_BYTES, &m->config) < 0)
+	if (n <= 0 || monitor_get_header(frame, (size_t)n, &header) < 0 ||
+	    header.type != MONITOR_CONFIG ||
+	    monitor_decode_config(frame + MONITOR_HEADER_BYTES, (size_t)n - MONITOR_HEADER_BYTES,
+	                          &m->config) < 0)
 		return -1;
 	m->memory.used -= MONITOR_CONFIG_MAX - (size_t)n;
 	m->call.tag = header.tag;
@@ -1120,9 +1170,17 @@ static int prepare(struct monitor *m)
 	int fd;
 
 	*m = (struct monitor){
-		.memory = m->memory, .stage = MONITOR_CREATING, .controls = { MONITOR_FD_CONTROL, -1, -1, -1 },
-		.call = { .out_fd = -1, .conn = -1 }, .oplock_fd = -1, .oplock_owner = -1, .console_fd = -1,
-		.log = { .fd = -1 }, .out_fd = -1, .err_fd = -1, .record_fd = -1,
+		.memory = m->memory,
+		.stage = MONITOR_CREATING,
+		.controls = { MONITOR_FD_CONTROL, -1, -1, -1 },
+		.call = { .out_fd = -1, .conn = -1 },
+		.oplock_fd = -1,
+		.oplock_owner = -1,
+		.console_fd = -1,
+		.log = { .fd = -1 },
+		.out_fd = -1,
+		.err_fd = -1,
+		.record_fd = -1,
 		.oom = { .counter_fd = -1, .event_fd = -1 },
 	};
 	for (fd = MONITOR_FD_CONTROL; fd < MONITOR_FD_END; fd++)
@@ -1140,11 +1198,13 @@ static int prepare(struct monitor *m)
 		return -1;
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {
-		ignore(write(fd, OOM_SCORE_ADJ, strlen(OOM_SCORE_ADJ)) < 0); /* needs CAP_SYS_RESOURCE */
+		/* Refused without CAP_SYS_RESOURCE. */
+		ignore(write(fd, OOM_SCORE_ADJ, strlen(OOM_SCORE_ADJ)) < 0);
 		close(fd);
 	}
 
-	/* Nothing ends us while the container lives but SIGKILL; TERM is heard, and minded when only a disk keeps us. */
+	/* Nothing ends us while the container lives but SIGKILL; TERM is heard, and minded when
+	 * only a disk keeps us. */
 	sigfillset(&all);
 	sigemptyset(&heard);
 	sigaddset(&heard, SIGCHLD);
@@ -1155,14 +1215,16 @@ static int prepare(struct monitor *m)
 	m->signal_fd = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (m->signal_fd < 0 || watch(m, m->signal_fd, EPOLLIN, TOKEN_SIGNAL) < 0 ||
 	    watch(m, MONITOR_FD_LISTEN, EPOLLIN, TOKEN_LISTEN) < 0 ||
-	    watch(m, MONITOR_FD_CONTROL, EPOLLIN, TOKEN_CONTROL) < 0 || fd_set_nonblock(MONITOR_FD_LISTEN, true) < 0 ||
+	    watch(m, MONITOR_FD_CONTROL, EPOLLIN, TOKEN_CONTROL) < 0 ||
+	    fd_set_nonblock(MONITOR_FD_LISTEN, true) < 0 ||
 	    fd_set_nonblock(MONITOR_FD_CONTROL, true) < 0)
 		return -1;
 
 	m->frame = memory_take(&m->memory, MONITOR_FRAME_MAX, 8);
 	m->call.text = memory_take(&m->memory, CALL_TEXT, 1);
 	m->why_text = memory_take(&m->memory, MONITOR_TEXT_MAX, 1);
-	attach_init(&m->attach, m->epoll_fd, TOKEN_CLIENT, TOKEN_STDIN, memory_take(&m->memory, MONITOR_DATA_MAX, 1));
+	attach_init(&m->attach, m->epoll_fd, TOKEN_CLIENT, TOKEN_STDIN,
+	            memory_take(&m->memory, MONITOR_DATA_MAX, 1));
 	return m->memory.used <= m->memory.size ? 0 : -1;
 }
 
@@ -1175,7 +1237,8 @@ static void on_signals(struct monitor *m)
 
 	while (read(m->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		child = child || info.ssi_signo == SIGCHLD;
-		if (info.ssi_signo == SIGTERM && (m->stage == MONITOR_EXITED || m->stage == MONITOR_FAILED))
+		if (info.ssi_signo == SIGTERM &&
+		    (m->stage == MONITOR_EXITED || m->stage == MONITOR_FAILED))
 			m->terminated = true;
 	}
 	if (child)
@@ -1245,7 +1308,8 @@ static int next_tick_ms(const struct monitor *m)
 		due = m->call.deadline_ns;
 	if (m->stage == MONITOR_EXITED) {
 		if (!m->drained)
-			due = MIN(due, MIN(m->cgroup_empty ? m->drain_idle_ns : m->kill_next_ns, m->drain_end_ns));
+			due = MIN(due, MIN(m->cgroup_empty ? m->drain_idle_ns : m->kill_next_ns,
+			                   m->drain_end_ns));
 		else if (!m->delivered && !m->released)
 			due = MIN(due, m->retry_ns);
 	}
@@ -1263,20 +1327,23 @@ static bool is_over(const struct monitor *m)
 		return false;
 	if (m->stage == MONITOR_FAILED)
 		return m->told || m->released || m->terminated;
-	/* Terminated while only the rename is missing: the record in tmp/ is whole, the next daemon looks there too. */
-	return m->stage == MONITOR_EXITED && m->drained && (m->delivered || m->released || m->terminated);
+	/* Terminated while only the rename is missing: the record in tmp/ is whole, the next
+	 * daemon looks there too. */
+	return m->stage == MONITOR_EXITED && m->drained &&
+	       (m->delivered || m->released || m->terminated);
 }
 
 /*
- * Starting a container needs several pages of stack, waiting for its end one. There are no signal handlers, so nobody uses
- * what lies below the page under our frame.
+ * Starting a container needs several pages of stack, waiting for its end one. There are no signal
+ * handlers, so nobody uses what lies below the page under our frame.
  */
 static void trim_stack(void)
 {
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)(PAGE - 1);
 	uintptr_t low = here - (uintptr_t)STACK_TRIM * PAGE;
 
-	ignore(madvise((void *)low, (STACK_TRIM - 1) * PAGE, MADV_DONTNEED) < 0); /* only memory is at stake */
+	ignore(madvise((void *)low, (STACK_TRIM - 1) * PAGE, MADV_DONTNEED) <
+	       0); /* only memory is at stake */
 }
 
 int monitor_main(void)

@@ -1,8 +1,9 @@
 /* core/monitor/pause.c
  *
- * Init of a shared PID namespace: reaps what is orphaned there and ends when it is asked to. It runs as the only file of a
- * read-only root and shares the namespace with containers nobody trusts, so it is not dumpable: nobody without CAP_SYS_PTRACE reads
- * its memory or walks its root through /proc.
+ * Init of a shared PID namespace: reaps what is orphaned there and ends when it is asked to. It
+ * runs as the only file of a read-only root and shares the namespace with containers nobody trusts,
+ * so it is not dumpable: nobody without CAP_SYS_PTRACE reads its memory or walks its root through
+ * /proc.
  */
 #include <signal.h>
 #include <stddef.h>
@@ -19,7 +20,8 @@ int main(void)
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	/* Blocked signals reach an init even where the kernel would drop them for want of a handler. */
+	/* Blocked signals reach an init even where the kernel would drop them for want of a
+	 * handler. */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
 		return 1;
 	for (;;) {

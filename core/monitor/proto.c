@@ -1,6 +1,7 @@
 /* core/monitor/proto.c
  *
- * Frames between daemon and monitor, both directions for both sides (tests and fuzzing want the round trip).
+ * Frames between daemon and monitor, both directions for both sides (tests and fuzzing want the
+ * round trip).
  */
 #include "core/monitor/proto.h"
 
@@ -82,14 +83,18 @@ static int get_strings(const uint8_t **p, size_t *len, size_t count, const char 
 
 /* --- CONFIG */
 
-size_t monitor_encode_config(const struct monitor_config *config, uint32_t tag, uint8_t *frame, size_t size)
+size_t monitor_encode_config(const struct monitor_config *config, uint32_t tag, uint8_t *frame,
+                             size_t size)
 {
-	struct out out = { .p = frame, .len = MONITOR_HEADER_BYTES + MONITOR_CONFIG_BYTES, .size = size };
+	struct out out = { .p = frame,
+		           .len = MONITOR_HEADER_BYTES + MONITOR_CONFIG_BYTES,
+		           .size = size };
 	uint8_t *fixed = frame + MONITOR_HEADER_BYTES;
 	size_t nargs = count_strings(config->runtime, MONITOR_ARGV_MAX);
 	size_t ncgroups = count_strings(config->cgroups, MONITOR_CGROUPS_MAX);
 
-	if (size < out.len || nargs == 0 || nargs > MONITOR_ARGV_MAX || ncgroups > MONITOR_CGROUPS_MAX)
+	if (size < out.len || nargs == 0 || nargs > MONITOR_ARGV_MAX ||
+	    ncgroups > MONITOR_CGROUPS_MAX)
 		return 0;
 	monitor_put_header(frame, MONITOR_CONFIG, tag);
 	put_le32(fixed, config->flags);
@@ -140,7 +145,8 @@ int monitor_decode_config(const uint8_t *payload, size_t len, struct monitor_con
 
 /* --- CALL */
 
-size_t monitor_encode_call(uint32_t timeout_ms, const char *const *argv, uint32_t tag, uint8_t *frame, size_t size)
+size_t monitor_encode_call(uint32_t timeout_ms, const char *const *argv, uint32_t tag,
+                           uint8_t *frame, size_t size)
 {
 	struct out out = { .p = frame, .len = MONITOR_HEADER_BYTES + 4, .size = size };
 	size_t nargs = count_strings(argv, MONITOR_ARGV_MAX);
@@ -154,7 +160,8 @@ size_t monitor_encode_call(uint32_t timeout_ms, const char *const *argv, uint32_
 	return out.full ? 0 : out.len;
 }
 
-int monitor_decode_call(const uint8_t *payload, size_t len, uint32_t *ret_timeout_ms, const char **argv)
+int monitor_decode_call(const uint8_t *payload, size_t len, uint32_t *ret_timeout_ms,
+                        const char **argv)
 {
 	const uint8_t *p;
 	size_t left, nargs = 0;
@@ -202,7 +209,8 @@ static size_t fixed_length(const uint8_t *payload, size_t len, size_t least)
 	return fixed >= least && fixed <= len ? fixed : 0;
 }
 
-size_t monitor_encode_result(const struct monitor_result_frame *result, uint32_t tag, uint8_t *frame, size_t size)
+size_t monitor_encode_result(const struct monitor_result_frame *result, uint32_t tag,
+                             uint8_t *frame, size_t size)
 {
 	uint8_t *p = frame + MONITOR_HEADER_BYTES;
 
@@ -218,7 +226,8 @@ size_t monitor_encode_result(const struct monitor_result_frame *result, uint32_t
 	put_le64(p + 16, result->start_ticks);
 	put_le64(p + 24, (uint64_t)result->started_ns);
 	put_le32(p + 32, 0);
-	return put_text(frame, MONITOR_HEADER_BYTES + MONITOR_RESULT_BYTES, size, result->text, result->text_len);
+	return put_text(frame, MONITOR_HEADER_BYTES + MONITOR_RESULT_BYTES, size, result->text,
+	                result->text_len);
 }
 
 int monitor_decode_result(const uint8_t *payload, size_t len, struct monitor_result_frame *ret)
@@ -241,7 +250,8 @@ int monitor_decode_result(const uint8_t *payload, size_t len, struct monitor_res
 	return 0;
 }
 
-size_t monitor_encode_status(const struct monitor_status_frame *status, uint32_t tag, uint8_t *frame, size_t size)
+size_t monitor_encode_status(const struct monitor_status_frame *status, uint32_t tag,
+                             uint8_t *frame, size_t size)
 {
 	uint8_t *p = frame + MONITOR_HEADER_BYTES;
 
@@ -261,7 +271,8 @@ size_t monitor_encode_status(const struct monitor_status_frame *status, uint32_t
 	put_le64(p + 40, status->log_lost);
 	put_le32(p + 48, status->attached);
 	put_le32(p + 52, (uint32_t)status->sys);
-	return put_text(frame, MONITOR_HEADER_BYTES + MONITOR_STATUS_BYTES, size, status->text, status->text_len);
+	return put_text(frame, MONITOR_HEADER_BYTES + MONITOR_STATUS_BYTES, size, status->text,
+	                status->text_len);
 }
 
 int monitor_decode_status(const uint8_t *payload, size_t len, struct monitor_status_frame *ret)

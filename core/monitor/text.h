@@ -15,7 +15,10 @@ struct text {
 	char *p; /* always NUL terminated */
 	size_t len, size;
 };
-#define TEXT(array) { .p = (array), .size = sizeof(array) }
+#define TEXT(array)                                                                                \
+	{                                                                                          \
+		.p = (array), .size = sizeof(array)                                                \
+	}
 
 static inline void text_add(struct text *text, const char *s, size_t len)
 {
@@ -53,7 +56,8 @@ static inline int64_t text_number(const char *s)
 	if (*s < '0' || *s > '9')
 		return -1;
 	for (; *s >= '0' && *s <= '9'; s++)
-		if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, *s - '0', &value))
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, *s - '0', &value))
 			return -1;
 	return value;
 }

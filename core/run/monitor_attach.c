@@ -1,7 +1,7 @@
 /* core/run/monitor_attach.c
  *
- * The daemon's end of one attach connection. Input that the socket does not take is the caller's to keep; only "the input
- * ended" is remembered here, so that it follows the last byte.
+ * The daemon's end of one attach connection. Input that the socket does not take is the caller's to
+ * keep; only "the input ended" is remembered here, so that it follows the last byte.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,8 +24,8 @@ struct monitor_attach {
 	struct monitor_attach_ops ops;
 	void *arg;
 	bool paused;
-	bool blocked;  /* the socket took no more: EPOLLOUT is asked for */
-	bool eof_owed; /* STDIN_EOF could not be sent yet */
+	bool blocked;     /* the socket took no more: EPOLLOUT is asked for */
+	bool eof_owed;    /* STDIN_EOF could not be sent yet */
 	bool busy, freed; /* a callback runs; it freed us, and the memory goes when it is back */
 };
 
@@ -56,7 +56,8 @@ static void end_with(struct monitor_attach *attach, enum code code, const char *
 }
 
 /* False: it could not be sent now. A dead peer counts as sent: reading will tell. */
-static bool send_frame(struct monitor_attach *attach, enum monitor_frame type, const void *data, size_t len)
+static bool send_frame(struct monitor_attach *attach, enum monitor_frame type, const void *data,
+                       size_t len)
 {
 	uint8_t header[MONITOR_HEADER_BYTES];
 	struct iovec iov[2] = {
@@ -66,7 +67,8 @@ static bool send_frame(struct monitor_attach *attach, enum monitor_frame type, c
 	const struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 
 	monitor_put_header(header, (uint8_t)type, 0);
-	if (sendmsg(attach->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 || errno == EPIPE || errno == ECONNRESET)
+	if (sendmsg(attach->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 || errno == EPIPE ||
+	    errno == ECONNRESET)
 		return true;
 	attach->blocked = true;
 	watch(attach);
@@ -81,7 +83,8 @@ static void on_close(struct monitor_attach *attach, const uint8_t *payload, size
 		end(attach, NULL);
 		return;
 	case MONITOR_CLOSE_SLOW:
-		end_with(attach, CODE_RESOURCE_EXHAUSTED, "output was not read fast enough and is lost");
+		end_with(attach, CODE_RESOURCE_EXHAUSTED,
+		         "output was not read fast enough and is lost");
 		return;
 	}
 	end_with(attach, CODE_UNAVAILABLE, "the monitor closed it for a reason of its own");
@@ -141,7 +144,8 @@ static void on_ready(void *arg, uint32_t events)
 	for (int i = 0; i < FRAMES_PER_TURN && attach->fd >= 0; i++) {
 		ssize_t n;
 
-		/* A hang-up is reported without end, so it beats a pause; what is queued then is the last of it. */
+		/* A hang-up is reported without end, so it beats a pause; what is queued then is
+		 * the last of it. */
 		if (attach->paused && !(events & (EPOLLHUP | EPOLLERR)))
 			break;
 		n = fd_recv(attach->fd, frame, sizeof(frame), NULL, NULL);
@@ -161,11 +165,14 @@ static void on_ready(void *arg, uint32_t events)
 		free(attach);
 }
 
-struct monitor_attach *monitor_attach(struct monitors *monitors, const char *id, bool want_stdin, bool want_stdout,
-				      bool want_stderr, const struct monitor_attach_ops *ops, void *arg, struct err *err)
+struct monitor_attach *monitor_attach(struct monitors *monitors, const char *id, bool want_stdin,
+                                      bool want_stdout, bool want_stderr,
+                                      const struct monitor_attach_ops *ops, void *arg,
+                                      struct err *err)
 {
-	uint8_t flags = (uint8_t)((want_stdin ? MONITOR_ATTACH_STDIN : 0) | (want_stdout ? MONITOR_ATTACH_STDOUT : 0) |
-				  (want_stderr ? MONITOR_ATTACH_STDERR : 0));
+	uint8_t flags = (uint8_t)((want_stdin ? MONITOR_ATTACH_STDIN : 0) |
+	                          (want_stdout ? MONITOR_ATTACH_STDOUT : 0) |
+	                          (want_stderr ? MONITOR_ATTACH_STDERR : 0));
 	struct monitor_attach *attach;
 	cleanup_close int fd = -1;
 
@@ -176,7 +183,8 @@ struct monitor_attach *monitor_attach(struct monitors *monitors, const char *id,
 	}
 	attach = xcalloc(1, sizeof(*attach));
 	*attach = (struct monitor_attach){ .fd = fd, .ops = *ops, .arg = arg };
-	attach->io = loop_io_new(monitors_loop(monitors), fd, EPOLLIN, on_ready, attach, "attach", err);
+	attach->io =
+		loop_io_new(monitors_loop(monitors), fd, EPOLLIN, on_ready, attach, "attach", err);
 	if (!attach->io) {
 		free(attach);
 		err_wrap(err, "attach");
@@ -206,7 +214,8 @@ size_t monitor_attach_stdin(struct monitor_attach *attach, const void *data, siz
 void monitor_attach_stdin_eof(struct monitor_attach *attach)
 {
 	if (attach->fd >= 0 && !attach->eof_owed)
-		attach->eof_owed = attach->blocked || !send_frame(attach, MONITOR_STDIN_EOF, NULL, 0);
+		attach->eof_owed =
+			attach->blocked || !send_frame(attach, MONITOR_STDIN_EOF, NULL, 0);
 }
 
 void monitor_attach_resize(struct monitor_attach *attach, uint16_t width, uint16_t height)

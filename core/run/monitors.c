@@ -1,11 +1,12 @@
 /* core/run/monitors.c
  *
- * One struct monitor per connection, found by container id; one struct request per question that was sent and not answered.
- * A request ends exactly once: by its answer, at its deadline, with the connection, or in monitor_forget(). One that ends
- * within a call of ours (it could not be sent, it was forgotten) is told by a deferred call: nobody is called back from inside his
- * own call.
+ * One struct monitor per connection, found by container id; one struct request per question that
+ * was sent and not answered. A request ends exactly once: by its answer, at its deadline, with the
+ * connection, or in monitor_forget(). One that ends within a call of ours (it could not be sent, it
+ * was forgotten) is told by a deferred call: nobody is called back from inside his own call.
  *
- * A monitor process is spawned and let go at once (child_detach: the loop still reaps it). What binds us to it is the socket.
+ * A monitor process is spawned and let go at once (child_detach: the loop still reaps it). What
+ * binds us to it is the socket.
  */
 #include "core/run/monitors.h"
 
@@ -34,10 +35,10 @@
 #include "core/run/monitors_internal.h"
 #include "core/run/runtime.h"
 
-#define ANSWER_MS	10000 /* for a monitor's own work: to answer a query, to open a log */
-#define GRACE_MS	10000 /* on top of a runtime call's time-out, which the monitor enforces */
+#define ANSWER_MS       10000 /* for a monitor's own work: to answer a query, to open a log */
+#define GRACE_MS        10000 /* on top of a runtime call's time-out, which the monitor enforces */
 #define FRAMES_PER_TURN 16
-#define LISTEN_BACKLOG	16
+#define LISTEN_BACKLOG  16
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U /* Linux 6.3 */
@@ -46,8 +47,8 @@
 struct monitors {
 	struct monitors_args args;
 	char *dir, *tmp_dir, *new_dir; /* <state>/monitors, <spool>/tmp, <spool>/new */
-	struct map connected;	       /* id -> struct monitor */
-	struct list refused;	       /* requests whose error the deferred call tells */
+	struct map connected;          /* id -> struct monitor */
+	struct list refused;           /* requests whose error the deferred call tells */
 	struct loop_defer tell_refused;
 	int exec_fd; /* the program; -1: not made yet */
 	uint32_t last_tag;
@@ -88,7 +89,8 @@ static char *file_path(const struct monitors *monitors, const char *id, const ch
 static int check_id(const char *id, struct err *err)
 {
 	if (!exit_record_id_valid(id))
-		return err_set(err, CODE_INVALID_ARGUMENT, "monitor: bad container id \"%.80s\"", id);
+		return err_set(err, CODE_INVALID_ARGUMENT, "monitor: bad container id \"%.80s\"",
+		               id);
 	return 0;
 }
 
@@ -103,8 +105,8 @@ static void request_free(struct request *req)
 }
 
 /* Off its list and told. */
-static void request_end(struct request *req, const struct monitor_result *result, const struct monitor_status *status,
-			const struct err *err)
+static void request_end(struct request *req, const struct monitor_result *result,
+                        const struct monitor_status *status, const struct err *err)
 {
 	static const struct monitor_result none = { .output = "" };
 	const struct request told = *req;
@@ -141,14 +143,18 @@ static void tell_refused(void *arg)
 	}
 }
 
-static struct request *request_new(struct monitors *monitors, char *what, int64_t timeout_ms, void *arg)
+static struct request *request_new(struct monitors *monitors, char *what, int64_t timeout_ms,
+                                   void *arg)
 {
 	struct request *req = xcalloc(1, sizeof(*req));
 
-	monitors->last_tag += monitors->last_tag == UINT32_MAX ? 2 : 1; /* 0 is for what nobody asked */
-	*req = (struct request){
-		.owner = monitors, .tag = monitors->last_tag, .what = what, .timeout_ms = timeout_ms, .arg = arg
-	};
+	monitors->last_tag +=
+		monitors->last_tag == UINT32_MAX ? 2 : 1; /* 0 is for what nobody asked */
+	*req = (struct request){ .owner = monitors,
+		                 .tag = monitors->last_tag,
+		                 .what = what,
+		                 .timeout_ms = timeout_ms,
+		                 .arg = arg };
 	list_init(&req->link);
 	loop_timer_init(&req->deadline, on_deadline, req, "monitor answer");
 	return req;
@@ -163,14 +169,14 @@ static void request_refuse(struct request *req)
 	loop_defer_queue(req->owner->args.loop, &req->owner->tell_refused);
 }
 
-static void request_send(struct request *req, struct monitor *mon, const void *frame, size_t len, int oplock_fd,
-			 int64_t answer_ms)
+static void request_send(struct request *req, struct monitor *mon, const void *frame, size_t len,
+                         int oplock_fd, int64_t answer_ms)
 {
 	ssize_t n = fd_send(mon->fd, frame, len, &oplock_fd, oplock_fd >= 0 ? 1 : 0);
 
 	if (n < 0) {
-		err_set(&req->err, CODE_UNAVAILABLE, "%s: monitor of container %.12s: %s", req->what, mon->id,
-			n == -EAGAIN ? "does not read" : errno_name((int)-n));
+		err_set(&req->err, CODE_UNAVAILABLE, "%s: monitor of container %.12s: %s",
+		        req->what, mon->id, n == -EAGAIN ? "does not read" : errno_name((int)-n));
 		request_refuse(req);
 		return;
 	}
@@ -190,20 +196,23 @@ static struct request *request_find(struct monitor *mon, uint32_t tag)
 }
 
 /* The connection, or NULL with the request refused. */
-static struct monitor *connection_for(struct monitors *monitors, const char *id, struct request *req)
+static struct monitor *connection_for(struct monitors *monitors, const char *id,
+                                      struct request *req)
 {
 	struct monitor *mon = map_find(&monitors->connected, id);
 
 	if (mon)
 		return mon;
-	err_set(&req->err, CODE_UNAVAILABLE, "%s: no monitor of container %.12s is connected", req->what, id);
+	err_set(&req->err, CODE_UNAVAILABLE, "%s: no monitor of container %.12s is connected",
+	        req->what, id);
 	request_refuse(req);
 	return NULL;
 }
 
 /* ------------------------------------------------------------------ answers */
 
-int monitors_result_err(const struct monitor_result_frame *result, const char *what, int64_t timeout_ms, struct err *err)
+int monitors_result_err(const struct monitor_result_frame *result, const char *what,
+                        int64_t timeout_ms, struct err *err)
 {
 	char text[sizeof(err->msg)];
 	int len = (int)MIN(result->text_len, (size_t)200);
@@ -216,11 +225,13 @@ int monitors_result_err(const struct monitor_result_frame *result, const char *w
 		if (*text)
 			return err_set(err, CODE_INTERNAL, "%s: %s", what, text);
 		if (WIFSIGNALED(result->wstatus))
-			return err_set(err, CODE_INTERNAL, "%s: killed by signal %d", what, WTERMSIG(result->wstatus));
-		return err_set(err, CODE_INTERNAL, "%s: exit status %d", what, WEXITSTATUS(result->wstatus));
+			return err_set(err, CODE_INTERNAL, "%s: killed by signal %d", what,
+			               WTERMSIG(result->wstatus));
+		return err_set(err, CODE_INTERNAL, "%s: exit status %d", what,
+		               WEXITSTATUS(result->wstatus));
 	case MONITOR_TIMED_OUT:
-		return err_set(err, CODE_DEADLINE_EXCEEDED, "%s: killed after %lld ms%s%.*s", what, (long long)timeout_ms,
-			       len ? ": " : "", len, result->text);
+		return err_set(err, CODE_DEADLINE_EXCEEDED, "%s: killed after %lld ms%s%.*s", what,
+		               (long long)timeout_ms, len ? ": " : "", len, result->text);
 	case MONITOR_SYS:
 		return err_sys(err, result->sys, "%s: monitor: %.*s", what, len, result->text);
 	case MONITOR_WRONG_STATE:
@@ -228,10 +239,12 @@ int monitors_result_err(const struct monitor_result_frame *result, const char *w
 	case MONITOR_UNSUPPORTED:
 		return err_set(err, CODE_UNIMPLEMENTED, "%s: this monitor is too old for it", what);
 	case MONITOR_BAD_REQUEST:
-		return err_set(err, CODE_INTERNAL, "%s: the monitor refused the request: %.*s", what, len, result->text);
+		return err_set(err, CODE_INTERNAL, "%s: the monitor refused the request: %.*s",
+		               what, len, result->text);
 	}
-	return err_set(err, CODE_INTERNAL, "%s: the monitor failed for a reason of its own (%u): %.*s", what, result->why, len,
-		       result->text);
+	return err_set(err, CODE_INTERNAL,
+	               "%s: the monitor failed for a reason of its own (%u): %.*s", what,
+	               result->why, len, result->text);
 }
 
 static int on_result(struct request *req, const uint8_t *payload, size_t len)
@@ -268,14 +281,17 @@ static int on_status(struct request *req, const uint8_t *payload, size_t len)
 	struct monitor_status status;
 	struct err err = { 0 };
 
-	if (monitor_decode_status(payload, len, &frame) < 0 || !req->status || frame.stage < MONITOR_CREATING ||
-	    frame.stage > MONITOR_EXITED)
+	if (monitor_decode_status(payload, len, &frame) < 0 || !req->status ||
+	    frame.stage < MONITOR_CREATING || frame.stage > MONITOR_EXITED)
 		return -1;
 	if (frame.why != MONITOR_OK) {
-		failed = (struct monitor_result_frame){
-			.why = frame.why, .sys = frame.sys, .text = frame.text, .text_len = frame.text_len
-		};
-		monitors_result_err(&failed, frame.stage == MONITOR_FAILED ? "runtime create" : "runtime start", 0, &err);
+		failed = (struct monitor_result_frame){ .why = frame.why,
+			                                .sys = frame.sys,
+			                                .text = frame.text,
+			                                .text_len = frame.text_len };
+		monitors_result_err(
+			&failed, frame.stage == MONITOR_FAILED ? "runtime create" : "runtime start",
+			0, &err);
 	}
 	error = xstrdup(err.msg);
 	status = (struct monitor_status){
@@ -300,7 +316,8 @@ static int on_record(struct monitor *mon, const uint8_t *payload, size_t len)
 	struct exit_record rec;
 	struct err err = { 0 };
 
-	if (exit_record_decode(payload, len, &rec, &err) != EXIT_RECORD_FILLED || !streq(rec.id, mon->id))
+	if (exit_record_decode(payload, len, &rec, &err) != EXIT_RECORD_FILLED ||
+	    !streq(rec.id, mon->id))
 		return -1;
 	monitors->args.record(monitors->args.arg, rec.id, &rec);
 	return 0;
@@ -313,14 +330,16 @@ static int on_log_lost(const struct monitor *mon, const uint8_t *payload, size_t
 	if (len < 12)
 		return -1;
 	sys = (int32_t)get_le32(payload);
-	/* Logged here because this is where it ends: there is nothing to handle, and the monitor limits the rate. */
+	/* Logged here because this is where it ends: there is nothing to handle, and the monitor
+	 * limits the rate. */
 	log_warn(&(struct log_ctx){ .container = mon->id, .sys = sys },
-		 "output is being lost, %llu bytes so far: write container log: %s", (unsigned long long)get_le64(payload + 4),
-		 errno_name(sys));
+	         "output is being lost, %llu bytes so far: write container log: %s",
+	         (unsigned long long)get_le64(payload + 4), errno_name(sys));
 	return 0;
 }
 
-/* -1: the peer talks nonsense. May end in anything, the connection's end included: the caller looks @mon up again. */
+/* -1: the peer talks nonsense. May end in anything, the connection's end included: the caller
+ * looks @mon up again. */
 static int on_frame(struct monitor *mon, const uint8_t *frame, size_t size)
 {
 	const uint8_t *payload = frame + MONITOR_HEADER_BYTES;
@@ -331,7 +350,8 @@ static int on_frame(struct monitor *mon, const uint8_t *frame, size_t size)
 	if (monitor_get_header(frame, size, &header) < 0)
 		return -1;
 	len = size - MONITOR_HEADER_BYTES;
-	req = header.tag ? request_find(mon, header.tag) : NULL; /* NULL: an answer past its deadline, or a greeting */
+	req = header.tag ? request_find(mon, header.tag)
+	                 : NULL; /* NULL: an answer past its deadline, or a greeting */
 	switch ((enum monitor_frame)header.type) {
 	case MONITOR_RESULT:
 		return req ? on_result(req, payload, len) : 0;
@@ -372,7 +392,8 @@ static void monitor_drop(struct monitor *mon, enum code code, const char *why)
 	while (!list_empty(&mon->requests)) {
 		struct request *req = list_entry(mon->requests.next, struct request, link);
 
-		err_set(&req->err, code, "%s: monitor of container %.12s: %s", req->what, mon->id, why);
+		err_set(&req->err, code, "%s: monitor of container %.12s: %s", req->what, mon->id,
+		        why);
 		request_refuse(req);
 	}
 	free(mon->runtime);
@@ -394,7 +415,8 @@ static void on_readable(void *arg, uint32_t events)
 
 		if (n == -EAGAIN)
 			return;
-		if (n == -ECONNRESET) /* it ended with a request of ours unread; its last answers come next */
+		/* It ended with a request of ours unread; its last answers come next. */
+		if (n == -ECONNRESET)
 			continue;
 		if (n <= 0)
 			goto ended;
@@ -408,13 +430,15 @@ static void on_readable(void *arg, uint32_t events)
 	return; /* others get their turn */
 ended:
 	monitor_drop(mon, CODE_UNAVAILABLE, why);
-	/* Their errors first: who asked for a create hears of its end before anybody looks into the spool. */
+	/* Their errors first: who asked for a create hears of its end before anybody looks into
+	 * the spool. */
 	tell_refused(monitors);
 	monitors->args.gone(monitors->args.arg, id);
 }
 
 /* Takes @fd on success. */
-static struct monitor *monitor_add(struct monitors *monitors, const char *id, const char *runtime, int fd, struct err *err)
+static struct monitor *monitor_add(struct monitors *monitors, const char *id, const char *runtime,
+                                   int fd, struct err *err)
 {
 	struct monitor *mon = xcalloc(1, sizeof(*mon));
 
@@ -481,7 +505,8 @@ int monitors_connect(const struct monitors *monitors, const char *id, int *ret_f
 	if (fd == -ENOENT || fd == -ECONNREFUSED)
 		return err_set(err, CODE_NOT_FOUND, "no monitor of container %.12s is running", id);
 	if (fd == -EAGAIN)
-		return err_set(err, CODE_UNAVAILABLE, "the monitor of container %.12s does not answer", id);
+		return err_set(err, CODE_UNAVAILABLE,
+		               "the monitor of container %.12s does not answer", id);
 	if (fd < 0)
 		return err_sys(err, -fd, "connect to %s", path);
 	*ret_fd = fd;
@@ -540,7 +565,8 @@ int monitors_list(const struct monitors *monitors, char ***ret_ids, struct err *
 		names[i] = NULL;
 		if (dot)
 			*dot = '\0';
-		if (!dot || !exit_record_id_valid(name) || (kept > 0 && streq(names[kept - 1], name)))
+		if (!dot || !exit_record_id_valid(name) ||
+		    (kept > 0 && streq(names[kept - 1], name)))
 			free(name);
 		else
 			names[kept++] = name;
@@ -571,17 +597,21 @@ void monitor_forget(struct monitors *monitors, const char *id)
 
 static int seal(int fd)
 {
-	return fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0 ? -errno : 0;
+	return fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0
+	               ? -errno
+	               : 0;
 }
 
 /* One copy per daemon life: all its monitors share the pages. */
 static int make_memfd(struct monitors *monitors)
 {
-	cleanup_close int fd = memfd_create("coracle-monitor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	cleanup_close int fd =
+		memfd_create("coracle-monitor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 	ssize_t n;
 	int rc;
 
-	if (fd < 0 && errno == EINVAL) /* a kernel that does not know MFD_EXEC makes them executable */
+	if (fd < 0 &&
+	    errno == EINVAL) /* a kernel that does not know MFD_EXEC makes them executable */
 		fd = memfd_create("coracle-monitor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
@@ -595,7 +625,8 @@ static int make_memfd(struct monitors *monitors)
 	return 0;
 }
 
-/* Where memory files may not be executed (vm.memfd_noexec=2, a security module): a file that nobody can write. */
+/* Where memory files may not be executed (vm.memfd_noexec=2, a security module): a file that
+ * nobody can write. */
 static int make_exec_file(struct monitors *monitors)
 {
 	cleanup_free char *path = xasprintf("%s/.monitor", monitors->dir);
@@ -618,15 +649,18 @@ static int check_start(const struct monitor_start_args *args, struct err *err)
 	if (check_id(args->id, err) < 0)
 		return -1;
 	if (!args->bundle || args->bundle[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "bundle \"%s\" is no absolute path", or_empty(args->bundle));
+		return err_set(err, CODE_INVALID_ARGUMENT, "bundle \"%s\" is no absolute path",
+		               or_empty(args->bundle));
 	if (!args->runtime || !args->runtime[0] || args->runtime[0][0] != '/')
 		return err_set(err, CODE_INVALID_ARGUMENT, "runtime is no absolute path");
 	if (args->log_path && args->log_path[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "log path \"%s\" is not absolute", args->log_path);
+		return err_set(err, CODE_INVALID_ARGUMENT, "log path \"%s\" is not absolute",
+		               args->log_path);
 	/* What is in there gets killed: it must be this container's and nobody else's. */
 	for (const char *const *dir = args->cgroups; dir && *dir; dir++)
 		if ((*dir)[0] != '/' || !strstr(*dir, args->id))
-			return err_set(err, CODE_INVALID_ARGUMENT, "cgroup \"%s\" is not named after the container", *dir);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "cgroup \"%s\" is not named after the container", *dir);
 	return 0;
 }
 
@@ -643,11 +677,13 @@ static int64_t answer_ms(int64_t timeout_ms)
 static size_t encode_config(const struct monitor_start_args *args, uint32_t tag, uint8_t *frame)
 {
 	struct monitor_config config = {
-		.flags = (uint32_t)((args->tty ? MONITOR_TTY : 0) | (args->want_stdin ? MONITOR_WANT_STDIN : 0) |
-				    (args->stdin_once ? MONITOR_STDIN_ONCE : 0) |
-				    (args->kill_cgroup ? MONITOR_KILL_CGROUP : 0) |
-				    (args->oplock_fd >= 0 ? MONITOR_HAS_OPLOCK : 0)),
-		.max_line = args->max_line <= 0 ? 0 : (uint32_t)MIN(args->max_line, (int64_t)INT32_MAX),
+		.flags = (uint32_t)((args->tty ? MONITOR_TTY : 0) |
+		                    (args->want_stdin ? MONITOR_WANT_STDIN : 0) |
+		                    (args->stdin_once ? MONITOR_STDIN_ONCE : 0) |
+		                    (args->kill_cgroup ? MONITOR_KILL_CGROUP : 0) |
+		                    (args->oplock_fd >= 0 ? MONITOR_HAS_OPLOCK : 0)),
+		.max_line =
+			args->max_line <= 0 ? 0 : (uint32_t)MIN(args->max_line, (int64_t)INT32_MAX),
 		.timeout_ms = bounded_ms(args->timeout_ms),
 		.io_uid = args->io_uid,
 		.io_gid = args->io_gid,
@@ -677,7 +713,7 @@ struct birth {
 static void birth_release(struct birth *birth)
 {
 	const int fds[] = { birth->control[0], birth->control[1], birth->lock, birth->listen,
-			    birth->dir,	       birth->tmp,	  birth->new };
+		            birth->dir,        birth->tmp,        birth->new };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)
@@ -692,7 +728,8 @@ static int open_dir(const char *path, int *ret_fd, struct err *err)
 	return *ret_fd < 0 ? err_sys(err, errno, "open %s", path) : 0;
 }
 
-static int birth_prepare(struct monitors *monitors, const char *id, struct birth *birth, struct err *err)
+static int birth_prepare(struct monitors *monitors, const char *id, struct birth *birth,
+                         struct err *err)
 {
 	cleanup_free char *lock = file_path(monitors, id, ".lock");
 	cleanup_free char *sock = file_path(monitors, id, ".sock");
@@ -701,7 +738,8 @@ static int birth_prepare(struct monitors *monitors, const char *id, struct birth
 	rc = fsx_mkdir_p(monitors->dir, 0700);
 	if (rc < 0)
 		return err_sys(err, -rc, "mkdir %s", monitors->dir);
-	if (open_dir(monitors->dir, &birth->dir, err) < 0 || open_dir(monitors->tmp_dir, &birth->tmp, err) < 0 ||
+	if (open_dir(monitors->dir, &birth->dir, err) < 0 ||
+	    open_dir(monitors->tmp_dir, &birth->tmp, err) < 0 ||
 	    open_dir(monitors->new_dir, &birth->new, err) < 0)
 		return -1;
 
@@ -709,9 +747,10 @@ static int birth_prepare(struct monitors *monitors, const char *id, struct birth
 	if (birth->lock < 0)
 		return err_sys(err, errno, "open %s", lock);
 	if (flock(birth->lock, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ?
-			       err_set(err, CODE_FAILED_PRECONDITION, "a monitor of container %.12s is still running", id) :
-			       err_sys(err, errno, "lock %s", lock);
+		return errno == EWOULDBLOCK
+		               ? err_set(err, CODE_FAILED_PRECONDITION,
+		                         "a monitor of container %.12s is still running", id)
+		               : err_sys(err, errno, "lock %s", lock);
 	/* Ours by the lock: what is there is a leftover. */
 	if (unlink(sock) < 0 && errno != ENOENT)
 		return err_sys(err, errno, "unlink %s", sock);
@@ -731,15 +770,20 @@ static void reaped(void *arg, const struct child_result *result)
 	(void)result;
 }
 
-static int spawn(struct monitors *monitors, const struct birth *birth, const struct monitor_start_args *args, struct err *err)
+static int spawn(struct monitors *monitors, const struct birth *birth,
+                 const struct monitor_start_args *args, struct err *err)
 {
 	char *argv[] = { (char *)"coracle-monitor", (char *)(uintptr_t)args->id, NULL };
 	const struct child_fd fds[] = {
-		{ birth->control[1], MONITOR_FD_CONTROL }, { birth->lock, MONITOR_FD_LOCK },
-		{ birth->listen, MONITOR_FD_LISTEN },	   { birth->dir, MONITOR_FD_DIR },
-		{ birth->tmp, MONITOR_FD_TMP },		   { birth->new, MONITOR_FD_NEW },
-		/* Not child_args.oplock_fd: the monitor is no worker of this op (core/monitor/call.c notes the session of
-		 * those that are), so it must not be killed with them. */
+		{ birth->control[1], MONITOR_FD_CONTROL },
+		{ birth->lock, MONITOR_FD_LOCK },
+		{ birth->listen, MONITOR_FD_LISTEN },
+		{ birth->dir, MONITOR_FD_DIR },
+		{ birth->tmp, MONITOR_FD_TMP },
+		{ birth->new, MONITOR_FD_NEW },
+		/* Not child_args.oplock_fd: the monitor is no worker of this op
+		 * (core/monitor/call.c notes the session of those that are), so it must not be
+		 * killed with them. */
 		{ args->oplock_fd, MONITOR_FD_OPLOCK },
 	};
 	struct child_args child = CHILD_ARGS_INIT;
@@ -759,8 +803,8 @@ static int spawn(struct monitors *monitors, const struct birth *birth, const str
 	return 0;
 }
 
-static int spawn_somehow(struct monitors *monitors, const struct birth *birth, const struct monitor_start_args *args,
-			 struct err *err)
+static int spawn_somehow(struct monitors *monitors, const struct birth *birth,
+                         const struct monitor_start_args *args, struct err *err)
 {
 	int rc = 0;
 
@@ -794,8 +838,10 @@ int monitor_start(struct monitors *monitors, const struct monitor_start_args *ar
 	if (check_start(args, err) < 0)
 		return err_wrap(err, "start monitor");
 	if (map_find(&monitors->connected, args->id))
-		return err_set(err, CODE_FAILED_PRECONDITION, "a monitor of container %.12s is still running", args->id);
-	if (birth_prepare(monitors, args->id, &birth, err) < 0 || spawn_somehow(monitors, &birth, args, err) < 0)
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "a monitor of container %.12s is still running", args->id);
+	if (birth_prepare(monitors, args->id, &birth, err) < 0 ||
+	    spawn_somehow(monitors, &birth, args, err) < 0)
 		return err_wrap(err, "start monitor of container %.12s", args->id);
 
 	runtime = strrchr(args->runtime[0], '/') + 1;
@@ -805,8 +851,9 @@ int monitor_start(struct monitors *monitors, const struct monitor_start_args *ar
 	len = encode_config(args, req->tag, frame);
 	if (len == 0) { /* the monitor ends with its control socket */
 		request_free(req);
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "start monitor of container %.12s: its configuration is too large",
-			       args->id);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "start monitor of container %.12s: its configuration is too large",
+		               args->id);
 	}
 	mon = monitor_add(monitors, args->id, runtime, birth.control[0], err);
 	if (!mon) {
@@ -820,12 +867,13 @@ int monitor_start(struct monitors *monitors, const struct monitor_start_args *ar
 
 /* ------------------------------------------------------------------ questions */
 
-void monitor_run_start(struct monitors *monitors, const char *id, int oplock_fd, int64_t timeout_ms, monitor_done_fn done,
-		       void *arg)
+void monitor_run_start(struct monitors *monitors, const char *id, int oplock_fd, int64_t timeout_ms,
+                       monitor_done_fn done, void *arg)
 {
 	struct monitor *known = map_find(&monitors->connected, id);
 	struct request *req =
-		request_new(monitors, xasprintf("%s start", known ? known->runtime : "runtime"), timeout_ms, arg);
+		request_new(monitors, xasprintf("%s start", known ? known->runtime : "runtime"),
+	                    timeout_ms, arg);
 	uint8_t frame[MONITOR_HEADER_BYTES + 4];
 	struct monitor *mon;
 
@@ -838,8 +886,8 @@ void monitor_run_start(struct monitors *monitors, const char *id, int oplock_fd,
 	request_send(req, mon, frame, sizeof(frame), oplock_fd, answer_ms(timeout_ms));
 }
 
-/* "crun delete" of { "/usr/bin/crun", "--root", X, "delete", ... }: the first word that is no option or its value is not
- * known here, so the program alone must do. */
+/* "crun delete" of { "/usr/bin/crun", "--root", X, "delete", ... }: the first word that is no
+ * option or its value is not known here, so the program alone must do. */
 static char *call_name(char *const *argv)
 {
 	const char *slash = strrchr(argv[0], '/');
@@ -847,8 +895,8 @@ static char *call_name(char *const *argv)
 	return xstrdup(slash ? slash + 1 : argv[0]);
 }
 
-void monitor_call(struct monitors *monitors, const char *id, char *const *argv, int oplock_fd, int64_t timeout_ms,
-		  monitor_done_fn done, void *arg)
+void monitor_call(struct monitors *monitors, const char *id, char *const *argv, int oplock_fd,
+                  int64_t timeout_ms, monitor_done_fn done, void *arg)
 {
 	struct request *req = request_new(monitors, call_name(argv), timeout_ms, arg);
 	_Alignas(8) uint8_t frame[MONITOR_FRAME_MAX];
@@ -859,7 +907,8 @@ void monitor_call(struct monitors *monitors, const char *id, char *const *argv, 
 	mon = connection_for(monitors, id, req);
 	if (!mon)
 		return;
-	len = monitor_encode_call(bounded_ms(timeout_ms), (const char *const *)argv, req->tag, frame, sizeof(frame));
+	len = monitor_encode_call(bounded_ms(timeout_ms), (const char *const *)argv, req->tag,
+	                          frame, sizeof(frame));
 	if (len == 0) {
 		err_set(&req->err, CODE_RESOURCE_EXHAUSTED, "%s: command line too long", req->what);
 		request_refuse(req);
@@ -868,7 +917,8 @@ void monitor_call(struct monitors *monitors, const char *id, char *const *argv, 
 	request_send(req, mon, frame, len, oplock_fd, answer_ms(timeout_ms));
 }
 
-static void ask(struct monitors *monitors, const char *id, struct request *req, enum monitor_frame type)
+static void ask(struct monitors *monitors, const char *id, struct request *req,
+                enum monitor_frame type)
 {
 	uint8_t frame[MONITOR_HEADER_BYTES];
 	struct monitor *mon = connection_for(monitors, id, req);
@@ -895,7 +945,8 @@ void monitor_query(struct monitors *monitors, const char *id, monitor_status_fn 
 	ask(monitors, id, req, MONITOR_QUERY);
 }
 
-/* Nobody waits for the outcome: a monitor that does not take it is one that ends or hangs, which shows elsewhere. */
+/* Nobody waits for the outcome: a monitor that does not take it is one that ends or hangs, which
+ * shows elsewhere. */
 static void tell(struct monitors *monitors, const char *id, const void *frame, size_t len)
 {
 	const struct monitor *mon = map_find(&monitors->connected, id);

@@ -1,7 +1,7 @@
 /* core/state/exit_record.c
  *
- * The codec of exit records. Every field is checked against the others, so that what decodes can be believed: a record that
- * claims an exit has times, a wait status and a code that agree.
+ * The codec of exit records. Every field is checked against the others, so that what decodes can be
+ * believed: a record that claims an exit has times, a wait status and a code that agree.
  */
 #include "core/state/exit_record.h"
 
@@ -42,8 +42,8 @@ uint32_t exit_code_from_wstatus(int wstatus)
 
 static bool id_char(char c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-	       c == '-' || c == '.';
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       c == '_' || c == '-' || c == '.';
 }
 
 bool exit_record_id_valid(const char *id)
@@ -63,7 +63,8 @@ void exit_record_encode(const struct exit_record *rec, uint8_t ret[EXIT_RECORD_B
 	memset(ret, 0, EXIT_RECORD_BYTES);
 	memcpy(ret + AT_MAGIC, magic, sizeof(magic));
 	put_le16(ret + AT_VERSION, EXIT_RECORD_VERSION);
-	put_le16(ret + AT_FLAGS, (uint16_t)((rec->filled ? FLAG_FILLED : 0) | (rec->oom ? FLAG_OOM : 0)));
+	put_le16(ret + AT_FLAGS,
+	         (uint16_t)((rec->filled ? FLAG_FILLED : 0) | (rec->oom ? FLAG_OOM : 0)));
 	put_le32(ret + AT_EXIT_CODE, rec->exit_code);
 	memcpy(ret + AT_ID, rec->id, strnlen(rec->id, EXIT_RECORD_ID_MAX));
 	memcpy(ret + AT_BOOT_ID, rec->boot_id, sizeof(rec->boot_id));
@@ -116,7 +117,8 @@ static const char *parse(const uint8_t *p, struct exit_record *rec)
 	memcpy(rec->id, p + AT_ID, id_len);
 	memcpy(rec->boot_id, p + AT_BOOT_ID, sizeof(rec->boot_id));
 
-	if (!exit_record_id_valid(rec->id) || !all_zero(p + AT_ID + id_len, EXIT_RECORD_ID_MAX - id_len))
+	if (!exit_record_id_valid(rec->id) ||
+	    !all_zero(p + AT_ID + id_len, EXIT_RECORD_ID_MAX - id_len))
 		return "bad container id";
 	if (flags & ~(FLAG_FILLED | FLAG_OOM))
 		return "unknown flags";
@@ -152,8 +154,9 @@ int exit_record_decode(const void *data, size_t len, struct exit_record *ret, st
 	if (fault)
 		return err_set(err, CODE_DATA_LOSS, "exit record: %s", fault);
 	if (get_le16(p + AT_VERSION) != EXIT_RECORD_VERSION)
-		return err_set(err, CODE_FAILED_PRECONDITION, "exit record: version %u is newer than %u",
-			       get_le16(p + AT_VERSION), EXIT_RECORD_VERSION);
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "exit record: version %u is newer than %u", get_le16(p + AT_VERSION),
+		               EXIT_RECORD_VERSION);
 	fault = parse(p, &rec);
 	if (fault)
 		return err_set(err, CODE_DATA_LOSS, "exit record: %s", fault);
@@ -166,6 +169,7 @@ bool exit_record_is_filled(const void *data, size_t len)
 {
 	struct exit_record rec;
 
-	return !envelope_fault(data, len) && get_le16((const uint8_t *)data + AT_VERSION) == EXIT_RECORD_VERSION &&
+	return !envelope_fault(data, len) &&
+	       get_le16((const uint8_t *)data + AT_VERSION) == EXIT_RECORD_VERSION &&
 	       !parse(data, &rec) && rec.filled;
 }

@@ -1,8 +1,9 @@
 /* core/state/exit_record.h
  *
- * What a monitor leaves behind: one small file per container, written in place long before it is needed, so that a full disk
- * cannot stop an exit from being told. The monitor creates it UNFILLED when it starts, keeps pid and start time in it as they
- * become known, and fills it with one pwrite when the container's init was reaped.
+ * What a monitor leaves behind: one small file per container, written in place long before it is
+ * needed, so that a full disk cannot stop an exit from being told. The monitor creates it UNFILLED
+ * when it starts, keeps pid and start time in it as they become known, and fills it with one pwrite
+ * when the container's init was reaped.
  *
  * Layout, little endian, EXIT_RECORD_BYTES long (docs/wire.md shows the same table):
  *
@@ -45,7 +46,7 @@ struct exit_record {
 	uint64_t start_ticks;
 	int64_t started_ns; /* realtime; 0: never started */
 	int64_t exited_ns;  /* realtime; >= started_ns */
-	int wstatus;	    /* as wait() gave it */
+	int wstatus;        /* as wait() gave it */
 	uint32_t exit_code; /* 0..255, derived from wstatus */
 	uint8_t boot_id[16];
 };
@@ -59,12 +60,15 @@ enum exit_record_kind {
 /*
  * exit_record_decode - read one file's bytes.
  * Returns: an enum exit_record_kind. On DAMAGED @err says what is wrong and @ret is untouched.
- * Errors:  DATA_LOSS (length, magic, checksum, a field that contradicts another); FAILED_PRECONDITION when a newer version
+ * Errors:  DATA_LOSS (length, magic, checksum, a field that contradicts another);
+ * FAILED_PRECONDITION when a newer version
  *          wrote it (the checksum is good, the meaning unknown).
  */
-NODISCARD int exit_record_decode(const void *data, size_t len, struct exit_record *ret, struct err *err);
+NODISCARD int exit_record_decode(const void *data, size_t len, struct exit_record *ret,
+                                 struct err *err);
 
-/* The same question without words: is this a good record that tells an exit? For the monitor, which has no err. */
+/* The same question without words: is this a good record that tells an exit? For the monitor,
+ * which has no err. */
 NODISCARD bool exit_record_is_filled(const void *data, size_t len);
 
 /* exit_record_encode - @rec must hold a valid id; exit_code is taken as it stands. Cannot fail. */
@@ -73,7 +77,8 @@ void exit_record_encode(const struct exit_record *rec, uint8_t ret[EXIT_RECORD_B
 /* 0..255: exit status, or 128 + signal. */
 uint32_t exit_code_from_wstatus(int wstatus);
 
-/* 1..64 characters of [0-9A-Za-z_.-], not starting with '.': what may name a record, a socket, a lock. */
+/* 1..64 characters of [0-9A-Za-z_.-], not starting with '.': what may name a record, a socket, a
+ * lock. */
 bool exit_record_id_valid(const char *id);
 
 #endif

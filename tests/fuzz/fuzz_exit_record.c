@@ -27,7 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t sealed[EXIT_RECORD_BYTES] = { 0 };
 
 	check(data, size);
-	/* Nobody guesses a checksum: the same bytes with a good envelope, so that the fields get their turn. */
+	/* Nobody guesses a checksum: the same bytes with a good envelope, so that the fields get
+	 * their turn. */
 	memcpy(sealed, data, size < sizeof(sealed) ? size : sizeof(sealed));
 	memcpy(sealed, "coraexit\1\0", 10);
 	put_le32(sealed + 132, crc32c(0, sealed, 132));

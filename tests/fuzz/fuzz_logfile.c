@@ -1,5 +1,6 @@
-/* A container's output in reads of any size: the log's records are well formed, none is longer than allowed, and joined they
- * are what was written, line ends apart. The first two bytes choose the longest line and the size of the reads. */
+/* A container's output in reads of any size: the log's records are well formed, none is longer
+ * than allowed, and joined they are what was written, line ends apart. The first two bytes
+ * choose the longest line and the size of the reads. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>

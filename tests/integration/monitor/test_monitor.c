@@ -1,20 +1,19 @@
 /* tests/integration/monitor/test_monitor.c
  *
- * Monitors with real runtimes: crun and runc, as far as they are installed. Needs root. Everything lives below a private directory
- * and in cgroups named after it, and is gone at the end.
+ * Monitors with real runtimes: crun and runc, as far as they are installed. Needs root. Everything
+ * lives below a private directory and in cgroups named after it, and is gone at the end.
  *
- * A container's root file system is empty but for links; /usr and /etc of the host are bound in, so that `sh` is whatever the host
- * has.
+ * A container's root file system is empty but for links; /usr and /etc of the host are bound in, so
+ * that `sh` is whatever the host has.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,13 +116,13 @@ static void daemon_close(struct fixture *f)
 }
 
 /* Turns the loop until @cond, at most @seconds. */
-#define wait_for(f, seconds, cond)                                                       \
-	do {                                                                             \
-		int64_t end_ = clock_boot_ns() + (seconds)*NS_PER_S;                     \
-		while (!(cond) && clock_boot_ns() < end_)                                \
-			ignore(loop_turn((f)->loop, true));                              \
-		if (!(cond))                                                             \
-			fail_msg("not within %d s: %s", (int)(seconds), #cond);          \
+#define wait_for(f, seconds, cond)                                                                 \
+	do {                                                                                       \
+		int64_t end_ = clock_boot_ns() + (seconds)*NS_PER_S;                               \
+		while (!(cond) && clock_boot_ns() < end_)                                          \
+			ignore(loop_turn((f)->loop, true));                                        \
+		if (!(cond))                                                                       \
+			fail_msg("not within %d s: %s", (int)(seconds), #cond);                    \
 	} while (0)
 
 /* ------------------------------------------------------------------ files */
@@ -144,14 +143,16 @@ static bool exists(const char *dir, const char *sub, const char *name)
 	return access(path, F_OK) == 0;
 }
 
-static bool read_record(const struct fixture *f, const char *dir, const char *id, struct exit_record *ret)
+static bool read_record(const struct fixture *f, const char *dir, const char *id,
+                        struct exit_record *ret)
 {
 	cleanup_free char *path = xasprintf("%s/%s/%s", f->spool, dir, id);
 	cleanup_free char *data = NULL;
 	struct err err;
 	size_t len;
 
-	return fsx_read(AT_FDCWD, path, 4096, &data, &len) >= 0 && exit_record_decode(data, len, ret, &err) == EXIT_RECORD_FILLED;
+	return fsx_read(AT_FDCWD, path, 4096, &data, &len) >= 0 &&
+	       exit_record_decode(data, len, ret, &err) == EXIT_RECORD_FILLED;
 }
 
 static char *log_path(const struct fixture *f, const char *id)
@@ -159,7 +160,8 @@ static char *log_path(const struct fixture *f, const char *id)
 	return xasprintf("%s/log/%s/0.log", f->dir, id);
 }
 
-/* What a reader of the log sees of one stream: P pieces joined, a LF behind F. Every line must be well formed. */
+/* What a reader of the log sees of one stream: P pieces joined, a LF behind F. Every line must
+ * be well formed. */
 static char *log_content(const struct fixture *f, const char *id, const char *stream)
 {
 	cleanup_free char *path = log_path(f, id);
@@ -176,11 +178,13 @@ static char *log_content(const struct fixture *f, const char *id, const char *st
 		assert_non_null(end);
 		*end = '\0';
 		next = end + 1;
-		assert_true(strlen(line) >= 39 && line[10] == 'T' && line[29] == 'Z' && line[30] == ' ');
+		assert_true(strlen(line) >= 39 && line[10] == 'T' && line[29] == 'Z' &&
+		            line[30] == ' ');
 		if (strncmp(line + 31, stream, name) != 0)
 			continue;
-		assert_true(line[31 + name] == ' ' && (line[32 + name] == 'F' || line[32 + name] == 'P') &&
-			    line[33 + name] == ' ');
+		assert_true(line[31 + name] == ' ' &&
+		            (line[32 + name] == 'F' || line[32 + name] == 'P') &&
+		            line[33 + name] == ' ');
 		assert_return_code(buf_add_str(&out, line + 34 + name), 0);
 		if (line[32 + name] == 'F')
 			assert_return_code(buf_add_str(&out, "\n"), 0);
@@ -228,21 +232,24 @@ static char *make_bundle(const struct fixture *f, const char *id, const struct s
 	assert_return_code(fsx_mkdir_p(bundle, 0755), 0);
 	out = fopen(path, "w");
 	assert_non_null(out);
-	fprintf(out, "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"%s\",\"readonly\":true},\"hostname\":\"t\",", f->rootfs);
 	fprintf(out,
-		"\"process\":{\"terminal\":%s,\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\",\"noNewPrivileges\":true,"
-		"\"env\":[\"PATH=/usr/bin:/usr/sbin:/bin\",\"TERM=xterm\"],"
-		"\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"effective\":[\"CAP_KILL\"],\"permitted\":[\"CAP_KILL\"]},"
-		"\"args\":[",
-		spec->tty ? "true" : "false");
+	        "{\"ociVersion\":\"1.0.2\",\"root\":{\"path\":\"%s\",\"readonly\":true},\"hostname\":\"t\",",
+	        f->rootfs);
+	fprintf(out,
+	        "\"process\":{\"terminal\":%s,\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\",\"noNewPrivileges\":true,"
+	        "\"env\":[\"PATH=/usr/bin:/usr/sbin:/bin\",\"TERM=xterm\"],"
+	        "\"capabilities\":{\"bounding\":[\"CAP_KILL\"],\"effective\":[\"CAP_KILL\"],\"permitted\":[\"CAP_KILL\"]},"
+	        "\"args\":[",
+	        spec->tty ? "true" : "false");
 	json_string(out, spec->arg0 ? spec->arg0 : "/bin/sh");
 	fputs(",\"-c\",", out);
 	json_string(out, spec->script);
-	fputs("]},\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},", out);
+	fputs("]},\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},",
+	      out);
 	for (size_t i = 0; i < 2; i++)
 		fprintf(out,
-			"{\"destination\":\"/%s\",\"type\":\"bind\",\"source\":\"/%s\",\"options\":[\"rbind\",\"ro\"]},",
-			i ? "etc" : "usr", i ? "etc" : "usr");
+		        "{\"destination\":\"/%s\",\"type\":\"bind\",\"source\":\"/%s\",\"options\":[\"rbind\",\"ro\"]},",
+		        i ? "etc" : "usr", i ? "etc" : "usr");
 	fputs("{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"nosuid\",\"mode=755\"]},"
 	      "{\"destination\":\"/dev/pts\",\"type\":\"devpts\",\"source\":\"devpts\",\"options\":[\"newinstance\",\"ptmxmode=0666\"]}],"
 	      "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"ipc\"},{\"type\":\"uts\"}",
@@ -251,7 +258,8 @@ static char *make_bundle(const struct fixture *f, const char *id, const struct s
 		fputs(",{\"type\":\"pid\"}", out);
 	fprintf(out, "],\"cgroupsPath\":\"/%s\"", id);
 	if (spec->memory)
-		fprintf(out, ",\"resources\":{\"memory\":{\"limit\":%ld,\"swap\":%ld}}", spec->memory, spec->memory);
+		fprintf(out, ",\"resources\":{\"memory\":{\"limit\":%ld,\"swap\":%ld}}",
+		        spec->memory, spec->memory);
 	fputs("}}", out);
 	assert_int_equal(fclose(out), 0);
 	return bundle;
@@ -260,8 +268,10 @@ static char *make_bundle(const struct fixture *f, const char *id, const struct s
 /* Every place where the runtimes may have put it. */
 static char **cgroup_dirs(const char *id)
 {
-	static const char *const roots[] = { "cpu",	"cpuacct", "cpuset",  "memory", "devices", "freezer", "blkio",
-					     "pids",	"systemd", "hugetlb", "unified", "net_cls", "net_prio", "perf_event" };
+	static const char *const roots[] = { "cpu",      "cpuacct",   "cpuset",  "memory",
+		                             "devices",  "freezer",   "blkio",   "pids",
+		                             "systemd",  "hugetlb",   "unified", "net_cls",
+		                             "net_prio", "perf_event" };
 	char **dirs = xcalloc(ARRAY_SIZE(roots) + 2, sizeof(char *));
 	size_t n = 0;
 
@@ -295,7 +305,8 @@ static void on_done(void *arg, const struct monitor_result *result, const struct
 }
 
 /* Asks for a container and waits for the answer. */
-static struct outcome create(struct fixture *f, const char *id, const char *bundle, const struct monitor_start_args *with)
+static struct outcome create(struct fixture *f, const char *id, const char *bundle,
+                             const struct monitor_start_args *with)
 {
 	cleanup(strv_free) char **cgroups = cgroup_dirs(id);
 	cleanup_free char *log = log_path(f, id);
@@ -366,7 +377,8 @@ static void runtime_delete(struct fixture *f, const char *id)
 
 		dup2(null, 1);
 		dup2(null, 2);
-		execl(f->runtime, f->runtime, f->head[1], f->head[2], "delete", "--force", id, NULL);
+		execl(f->runtime, f->runtime, f->head[1], f->head[2], "delete", "--force", id,
+		      NULL);
 		_exit(127);
 	}
 	waitpid(pid, NULL, 0);
@@ -417,7 +429,9 @@ static int setup_crun(void **state)
 
 static const char *runc_path(void)
 {
-	return access("/usr/bin/runc", X_OK) == 0 ? "/usr/bin/runc" : access("/usr/sbin/runc", X_OK) == 0 ? "/usr/sbin/runc" : NULL;
+	return access("/usr/bin/runc", X_OK) == 0    ? "/usr/bin/runc"
+	       : access("/usr/sbin/runc", X_OK) == 0 ? "/usr/sbin/runc"
+	                                             : NULL;
 }
 
 static int setup_runc(void **state)
@@ -471,7 +485,8 @@ static void exit_codes_and_signals_are_recorded(void **state)
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct exit_record rec = wait_exit(f, run(f, &(struct spec){ .script = cases[i].script }, &defaults));
+		struct exit_record rec = wait_exit(
+			f, run(f, &(struct spec){ .script = cases[i].script }, &defaults));
 
 		assert_int_equal(rec.exit_code, cases[i].code);
 		assert_false(rec.oom);
@@ -499,10 +514,12 @@ static void a_killed_container_exits_137(void **state)
 static void the_log_is_whole_when_the_record_appears(void **state)
 {
 	struct fixture *f = *state;
-	char *id = run(f,
-		       &(struct spec){ .script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; "
-						 "echo oops >&2; printf tail" },
-		       &defaults);
+	char *id = run(
+		f,
+		&(struct spec){
+			.script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; "
+				  "echo oops >&2; printf tail" },
+		&defaults);
 	cleanup_free char *out = NULL, *err = NULL;
 	char *at;
 
@@ -524,10 +541,13 @@ static void the_log_is_whole_when_the_record_appears(void **state)
 static void the_container_inherits_nothing_of_ours(void **state)
 {
 	struct fixture *f = *state;
-	char *id = run(f,
-		       &(struct spec){ .script = "for n in /proc/self/fd/*; do echo ${n##*/}; done; cat /proc/self/oom_score_adj; "
-						 "env; umask" },
-		       &defaults);
+	char *id = run(
+		f,
+		&(struct spec){
+			.script =
+				"for n in /proc/self/fd/*; do echo ${n##*/}; done; cat /proc/self/oom_score_adj; "
+				"env; umask" },
+		&defaults);
 	cleanup_free char *out = NULL;
 
 	wait_exit(f, id);
@@ -542,7 +562,8 @@ static void a_runtime_error_is_told_in_its_own_words(void **state)
 {
 	struct fixture *f = *state;
 	char *id = new_id(f);
-	cleanup_free char *bundle = make_bundle(f, id, &(struct spec){ .script = "x", .arg0 = "/no/such/program" });
+	cleanup_free char *bundle =
+		make_bundle(f, id, &(struct spec){ .script = "x", .arg0 = "/no/such/program" });
 	struct outcome o = create(f, id, bundle, &defaults);
 
 	if (!o.failed) /* runc looks at it here or there, by version */
@@ -588,10 +609,11 @@ static void a_runtime_that_hangs_is_killed_at_its_deadline(void **state)
 static void an_oom_kill_is_flagged(void **state)
 {
 	struct fixture *f = *state;
-	struct exit_record rec = wait_exit(f, run(f,
-						  &(struct spec){ .script = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done",
-								  .memory = 24 << 20 },
-						  &defaults));
+	struct exit_record rec = wait_exit(
+		f, run(f,
+	               &(struct spec){ .script = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done",
+	                               .memory = 24 << 20 },
+	               &defaults));
 
 	assert_int_equal(rec.exit_code, 137);
 	assert_true(rec.oom);
@@ -600,7 +622,8 @@ static void an_oom_kill_is_flagged(void **state)
 /* ------------------------------------------------------------------ daemons that die */
 
 /* A daemon of its own process: runs the script up to @started, then waits to be killed. */
-static pid_t fork_daemon(struct fixture *f, const char *id, const char *script, bool started, int oplock_fd)
+static pid_t fork_daemon(struct fixture *f, const char *id, const char *script, bool started,
+                         int oplock_fd)
 {
 	int ready[2];
 	char byte;
@@ -671,7 +694,10 @@ static void a_killed_daemon_costs_no_line_and_no_exit_code(void **state)
 {
 	struct fixture *f = *state;
 	char *id = new_id(f);
-	pid_t pid = fork_daemon(f, id, "i=0; while [ $i -lt 60 ]; do echo line $i; sleep 0.02; i=$((i+1)); done; exit 42", true, -1);
+	pid_t pid = fork_daemon(
+		f, id,
+		"i=0; while [ $i -lt 60 ]; do echo line $i; sleep 0.02; i=$((i+1)); done; exit 42",
+		true, -1);
 	cleanup_free char *out = NULL;
 	struct err err = { 0 };
 	struct exit_record rec;
@@ -755,7 +781,8 @@ static void a_new_daemon_goes_on_between_create_and_start(void **state)
 	daemon_open(f);
 	assert_return_code(monitor_reconnect(f->monitors, id, &err), 0);
 	a = query(f, id);
-	/* With its daemon gone and no call running, the monitor lets the op's lock go by itself. (A created init may hold it.) */
+	/* With its daemon gone and no call running, the monitor lets the op's lock go by itself.
+	 * (A created init may hold it.) */
 	wait_for(f, 5, !has_open(parent_of(a.status.pid), lock_path));
 	assert_int_equal(a.status.stage, MONITOR_IS_CREATED);
 	assert_int_equal(a.status.started_ns, 0);
@@ -769,7 +796,9 @@ static void a_failed_create_is_kept_for_the_next_daemon(void **state)
 	struct fixture *f = *state;
 	cleanup_free char *script = xasprintf("%s/slow", f->dir);
 	cleanup_free char *gate = xasprintf("%s/go", f->dir);
-	cleanup_free char *text = xasprintf("#!/bin/sh\nwhile [ ! -e %s ]; do sleep 0.02; done\necho no such thing >&2\nexit 1\n", gate);
+	cleanup_free char *text = xasprintf(
+		"#!/bin/sh\nwhile [ ! -e %s ]; do sleep 0.02; done\necho no such thing >&2\nexit 1\n",
+		gate);
 	struct monitor_start_args args = MONITOR_START_ARGS_INIT;
 	struct outcome o = { 0 };
 	struct err err = { 0 };
@@ -821,7 +850,8 @@ static void a_killed_monitor_fails_what_was_asked_and_frees_its_lock(void **stat
 	wait_for(f, 5, late.calls == 1 && f->gone == 1);
 	assert_true(late.failed);
 	wait_for(f, 5, !monitor_lock_held(f->monitors, id));
-	assert_true(proc_is_alive(a.status.pid, a.status.start_ticks)); /* the container does not mind */
+	assert_true(proc_is_alive(a.status.pid,
+	                          a.status.start_ticks)); /* the container does not mind */
 	assert_false(exists(f->spool, "new", id));
 	assert_return_code(kill(a.status.pid, SIGKILL), 0);
 }
@@ -889,7 +919,12 @@ static void a_full_log_disk_does_not_stop_the_container(void **state)
 
 	assert_return_code(fsx_mkdir_p(dir, 0755), 0);
 	assert_return_code(mount("tmpfs", dir, "tmpfs", 0, "size=64k"), 0);
-	id = run(f, &(struct spec){ .script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 13" }, &defaults);
+	id = run(
+		f,
+		&(struct spec){
+			.script =
+				"i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 13" },
+		&defaults);
 	assert_int_equal(wait_exit(f, id).exit_code, 13);
 	out = log_content(f, id, "stdout"); /* checks that what is there is well formed */
 	assert_true(starts_with(out, "line 0\nline 1\n"));
@@ -901,8 +936,12 @@ static void reopening_the_log_moves_output_to_the_new_file_at_once(void **state)
 {
 	struct fixture *f = *state;
 	cleanup_free char *old_path = NULL, *path = NULL, *old = NULL, *out = NULL;
-	char *id = run(f, &(struct spec){ .script = "i=0; while [ $i -lt 300 ]; do echo line $i; sleep 0.005; i=$((i+1)); done" },
-		       &defaults);
+	char *id = run(
+		f,
+		&(struct spec){
+			.script =
+				"i=0; while [ $i -lt 300 ]; do echo line $i; sleep 0.005; i=$((i+1)); done" },
+		&defaults);
 	struct outcome o = { 0 };
 	struct stat before, after;
 	unsigned lines = 0;
@@ -984,7 +1023,10 @@ static void a_terminal_works_and_its_log_has_plain_lines(void **state)
 	char *id;
 
 	args.want_stdin = true;
-	id = run(f, &(struct spec){ .script = "stty -echo; echo ready; read x; stty size; tty; exit 4", .tty = true }, &args);
+	id = run(f,
+	         &(struct spec){ .script = "stty -echo; echo ready; read x; stty size; tty; exit 4",
+	                         .tty = true },
+	         &args);
 	client_open(f, id, &c, true);
 	wait_for(f, 10, (free(out), out = log_content(f, id, "stdout")) && strstr(out, "ready\n"));
 	monitor_attach_resize(c.attach, 123, 45);
@@ -997,7 +1039,8 @@ static void a_terminal_works_and_its_log_has_plain_lines(void **state)
 	assert_non_null(strstr(out, "45 123\n"));
 	assert_non_null(strstr(out, "/dev/pts/0\n"));
 	assert_null(strchr(out, '\r'));
-	assert_non_null(strstr(c.out.data, "45 123\r\n")); /* a client gets what the terminal sent */
+	assert_non_null(
+		strstr(c.out.data, "45 123\r\n")); /* a client gets what the terminal sent */
 	client_close(&c);
 }
 
@@ -1040,7 +1083,8 @@ static void stdin_stays_open_when_a_client_leaves(void **state)
 	char *id;
 
 	args.want_stdin = true;
-	id = run(f, &(struct spec){ .script = "read a; echo got $a; read b; echo got $b; exit 8" }, &args);
+	id = run(f, &(struct spec){ .script = "read a; echo got $a; read b; echo got $b; exit 8" },
+	         &args);
 	client_open(f, id, &c, true);
 	assert_int_equal(monitor_attach_stdin(c.attach, "one\n", 4), 4);
 	monitor_attach_stdin_eof(c.attach);
@@ -1058,8 +1102,12 @@ static void a_client_that_does_not_read_is_dropped_and_the_log_is_whole(void **s
 	struct fixture *f = *state;
 	cleanup_free char *out = NULL;
 	struct client c;
-	char *id = run(f, &(struct spec){ .script = "sleep 0.3; head -c 6000000 /dev/zero | tr '\\0' 'y' | fold -w 99; exit 2" },
-		       &defaults);
+	char *id = run(
+		f,
+		&(struct spec){
+			.script =
+				"sleep 0.3; head -c 6000000 /dev/zero | tr '\\0' 'y' | fold -w 99; exit 2" },
+		&defaults);
 
 	client_open(f, id, &c, false);
 	ignore(loop_turn(f->loop, true));
@@ -1088,8 +1136,8 @@ static bool anybody_sleeps(const char *seconds)
 		size_t len = 0;
 
 		snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
-		if (atoi(entry->d_name) > 0 && fsx_read(AT_FDCWD, path, 4096, &line, &len) >= 0 && len > 7 &&
-		    strcmp(line, "sleep") == 0 && strcmp(line + 6, seconds) == 0)
+		if (atoi(entry->d_name) > 0 && fsx_read(AT_FDCWD, path, 4096, &line, &len) >= 0 &&
+		    len > 7 && strcmp(line, "sleep") == 0 && strcmp(line + 6, seconds) == 0)
 			found = true;
 	}
 	closedir(proc);
@@ -1105,7 +1153,8 @@ static void what_outlives_init_in_a_shared_pid_namespace_is_killed(void **state)
 
 	args.kill_cgroup = true;
 	before = clock_boot_ns();
-	id = run(f, &(struct spec){ .script = "sleep 4711 & sleep 1; exit 21", .host_pid = true }, &args);
+	id = run(f, &(struct spec){ .script = "sleep 4711 & sleep 1; exit 21", .host_pid = true },
+	         &args);
 	wait_for(f, 5, anybody_sleeps("4711"));
 	assert_int_equal(wait_exit(f, id).exit_code, 21);
 	assert_false(anybody_sleeps("4711"));
@@ -1117,7 +1166,9 @@ static void a_grandchild_that_holds_the_output_does_not_hold_the_exit(void **sta
 	struct fixture *f = *state;
 	cleanup_free char *out = NULL;
 	int64_t before;
-	char *id = run(f, &(struct spec){ .script = "sleep 4712 & echo bye; exit 22", .host_pid = true }, &defaults);
+	char *id = run(
+		f, &(struct spec){ .script = "sleep 4712 & echo bye; exit 22", .host_pid = true },
+		&defaults);
 
 	before = clock_boot_ns();
 	assert_int_equal(wait_exit(f, id).exit_code, 22);
@@ -1135,7 +1186,8 @@ static void a_created_container_is_deleted_through_its_monitor(void **state)
 	char *id = new_id(f);
 	cleanup_free char *bundle = make_bundle(f, id, &(struct spec){ .script = "sleep 100" });
 	struct outcome o = create(f, id, bundle, &defaults);
-	char *argv[] = { f->head[0], f->head[1], f->head[2], (char *)"delete", (char *)"--force", id, NULL };
+	char *argv[] = { f->head[0],        f->head[1], f->head[2], (char *)"delete",
+		         (char *)"--force", id,         NULL };
 	struct outcome deleted = { 0 };
 	struct exit_record rec;
 
@@ -1168,7 +1220,9 @@ static void fifty_idle_monitors_take_less_than_40_kib_each(void **state)
 	long sum = 0, most = 0;
 
 	for (int i = 0; i < IDLE_COPIES; i++) {
-		struct answer a = query(f, run(f, &(struct spec){ .script = "echo hello; exec sleep 1000" }, &defaults));
+		struct answer a =
+			query(f, run(f, &(struct spec){ .script = "echo hello; exec sleep 1000" },
+		                     &defaults));
 
 		pids[i] = parent_of(a.status.pid);
 	}
@@ -1179,12 +1233,19 @@ static void fifty_idle_monitors_take_less_than_40_kib_each(void **state)
 		sum += kib;
 		most = MAX(most, kib);
 	}
-	print_message("PSS of %d monitors: %ld KiB each, %ld KiB the largest\n", IDLE_COPIES, sum / IDLE_COPIES, most);
+	print_message("PSS of %d monitors: %ld KiB each, %ld KiB the largest\n", IDLE_COPIES,
+	              sum / IDLE_COPIES, most);
 	assert_true(most <= 40);
 }
 
-#define BOTH(name) { #name, name, true }
-#define CRUN(name) { #name, name, false } /* the runtime plays no part: one is enough */
+#define BOTH(name)                                                                                 \
+	{                                                                                          \
+#name, name, true                                                                  \
+	}
+#define CRUN(name)                                                                                 \
+	{                                                                                          \
+#name, name, false                                                                 \
+	} /* the runtime plays no part: one is enough */
 
 static const struct {
 	const char *name;
@@ -1231,11 +1292,11 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		if (have_crun)
-			tests[n++] = (struct CMUnitTest){ xasprintf("crun: %s", cases[i].name), cases[i].fn, setup_crun,
-							  teardown, NULL };
+			tests[n++] = (struct CMUnitTest){ xasprintf("crun: %s", cases[i].name),
+				                          cases[i].fn, setup_crun, teardown, NULL };
 		if (have_runc && (cases[i].both || !have_crun))
-			tests[n++] = (struct CMUnitTest){ xasprintf("runc: %s", cases[i].name), cases[i].fn, setup_runc,
-							  teardown, NULL };
+			tests[n++] = (struct CMUnitTest){ xasprintf("runc: %s", cases[i].name),
+				                          cases[i].fn, setup_runc, teardown, NULL };
 	}
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

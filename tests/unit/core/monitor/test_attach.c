@@ -1,12 +1,11 @@
 /* tests/unit/core/monitor/test_attach.c */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -65,7 +64,8 @@ static int client(struct fixture *f, uint8_t flags)
 {
 	int ends[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
 	assert_int_equal(attach_add(&f->attach, ends[1], flags), 0);
 	return ends[0];
 }
@@ -81,7 +81,8 @@ static void settle(struct fixture *f)
 			if (events[i].data.u32 == STDIN_TOKEN)
 				attach_stdin_ready(&f->attach);
 			else
-				attach_event(&f->attach, events[i].data.u32 - FIRST_TOKEN, f->frame);
+				attach_event(&f->attach, events[i].data.u32 - FIRST_TOKEN,
+				             f->frame);
 		}
 	}
 }
@@ -153,7 +154,8 @@ static void assert_stdin(struct fixture *f, const char *want)
 static void each_client_gets_the_streams_it_asked_for(void **state)
 {
 	struct fixture *f = *state;
-	int both = client(f, MONITOR_ATTACH_STDOUT | MONITOR_ATTACH_STDERR), out = client(f, MONITOR_ATTACH_STDOUT);
+	int both = client(f, MONITOR_ATTACH_STDOUT | MONITOR_ATTACH_STDERR),
+	    out = client(f, MONITOR_ATTACH_STDOUT);
 
 	attach_output(&f->attach, MONITOR_STDOUT, (const uint8_t *)"one", 3);
 	attach_output(&f->attach, MONITOR_STDERR, (const uint8_t *)"two", 3);
@@ -255,14 +257,16 @@ static void a_container_that_does_not_read_holds_its_clients_and_loses_nothing(v
 	}
 	settle(f);
 	assert_true(f->attach.blocked);
-	attach_output(&f->attach, MONITOR_STDOUT, (const uint8_t *)"out", 3); /* output flows meanwhile */
+	attach_output(&f->attach, MONITOR_STDOUT, (const uint8_t *)"out",
+	              3); /* output flows meanwhile */
 	assert_frame(fd, MONITOR_STDOUT, "out");
 	while (got < sent) {
 		ssize_t n = read(f->stdin_read, have, sizeof(have));
 
 		assert_true(n > 0);
 		for (ssize_t i = 0; i < n; i++)
-			assert_int_equal(have[i], 'a' + (int)((got + (size_t)i) / sizeof(chunk)) % 26);
+			assert_int_equal(have[i],
+			                 'a' + (int)((got + (size_t)i) / sizeof(chunk)) % 26);
 		got += (size_t)n;
 		settle(f);
 	}
@@ -364,7 +368,8 @@ static void a_terminal_takes_input_and_size(void **state)
 	assert_int_equal(size.ws_col, 200);
 	assert_int_equal(size.ws_row, 50);
 	attach_close_stdin(&f->attach);
-	assert_int_equal(fcntl(master, F_GETFD), FD_CLOEXEC); /* the master is not attach's to close */
+	assert_int_equal(fcntl(master, F_GETFD),
+	                 FD_CLOEXEC); /* the master is not attach's to close */
 	close(master);
 	close(fd);
 }
@@ -398,7 +403,8 @@ static void places_of_clients_that_left_unnoticed_are_found_again(void **state)
 		send_frame(fds[0], MONITOR_STDIN, chunk, sizeof(chunk));
 	settle(f);
 	assert_true(f->attach.blocked);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, extra), 0);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, extra), 0);
 	assert_int_equal(attach_add(&f->attach, extra[1], MONITOR_ATTACH_STDOUT), -EBUSY);
 	close(fds[3]);
 	assert_int_equal(attach_add(&f->attach, extra[1], MONITOR_ATTACH_STDOUT), 0);

@@ -1,11 +1,10 @@
 /* tests/unit/core/monitor/test_logfile.c */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +19,10 @@
 #include "core/monitor/logfile.h"
 /* link-wrap: writev */
 
-#define NOW_NS INT64_C(1764037393000000001)
-#define OUT_F  "2025-11-25T02:23:13.000000001Z stdout F "
-#define OUT_P  "2025-11-25T02:23:13.000000001Z stdout P "
-#define ERR_F  "2025-11-25T02:23:13.000000001Z stderr F "
+#define NOW_NS  INT64_C(1764037393000000001)
+#define OUT_F   "2025-11-25T02:23:13.000000001Z stdout F "
+#define OUT_P   "2025-11-25T02:23:13.000000001Z stdout P "
+#define ERR_F   "2025-11-25T02:23:13.000000001Z stderr F "
 #define LONGEST 16 /* longest line in most tests */
 
 struct fixture {
@@ -146,7 +145,8 @@ static void an_unfinished_line_waits_for_its_end(void **state)
 	assert_log(*state, "");
 	say(*state, "lo\nwor");
 	assert_log(*state, OUT_F "hello\n");
-	logstream_finish(&((struct fixture *)*state)->out, &((struct fixture *)*state)->log, NOW_NS);
+	logstream_finish(&((struct fixture *)*state)->out, &((struct fixture *)*state)->log,
+	                 NOW_NS);
 	assert_log(*state, OUT_F "hello\n" OUT_P "wor\n");
 }
 
@@ -170,15 +170,16 @@ static void exactly_the_longest_line_is_one_full_record(void **state)
 	say(*state, "0123456789abcdef\r\n");
 	say(*state, "0123456789abcdef\r");
 	say(*state, "\n");
-	assert_log(*state, OUT_F "0123456789abcdef\n" OUT_F "0123456789abcdef\n" OUT_F "0123456789abcdef\n");
+	assert_log(*state, OUT_F "0123456789abcdef\n" OUT_F "0123456789abcdef\n" OUT_F
+	                         "0123456789abcdef\n");
 }
 
 static void a_longer_line_is_cut_into_pieces_of_exactly_that(void **state)
 {
 	say(*state, "0123456789abcdefg\n");
 	say(*state, "0123456789abcdef0123456789abcdef0\n");
-	assert_log(*state, OUT_P "0123456789abcdef\n" OUT_F "g\n" OUT_P "0123456789abcdef\n" OUT_P "0123456789abcdef\n" OUT_F
-				 "0\n");
+	assert_log(*state, OUT_P "0123456789abcdef\n" OUT_F "g\n" OUT_P "0123456789abcdef\n" OUT_P
+	                         "0123456789abcdef\n" OUT_F "0\n");
 }
 
 static void a_long_line_is_cut_before_its_end_is_seen(void **state)

@@ -2,12 +2,11 @@
  *
  * Plain files stand in for cgroup files: what is read and believed is the same.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +49,8 @@ static void file(const struct fixture *f, const char *name, const char *text)
 
 static int teardown(void **state)
 {
-	static const char *const names[] = { "memory.events", "memory.oom_control", "cgroup.event_control" };
+	static const char *const names[] = { "memory.events", "memory.oom_control",
+		                             "cgroup.event_control" };
 	struct fixture *f = *state;
 	char path[64];
 
@@ -66,7 +66,8 @@ static int teardown(void **state)
 static void counters_are_found_by_their_whole_name(void **state)
 {
 	(void)state;
-	assert_int_equal(oom_counter("low 0\noom 3\noom_kill 2\noom_group_kill 1\n", "oom_kill"), 2);
+	assert_int_equal(oom_counter("low 0\noom 3\noom_kill 2\noom_group_kill 1\n", "oom_kill"),
+	                 2);
 	assert_int_equal(oom_counter("low 0\noom 3\noom_kill 2\n", "oom"), 3);
 	assert_int_equal(oom_counter("oom_kill_disable 0\nunder_oom 0\n", "oom_kill"), -1);
 	assert_int_equal(oom_counter("oom_kill 18446744073709551616\n", "oom_kill"), -1);

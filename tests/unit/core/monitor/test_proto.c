@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
 #include <string.h>
 
 #include <cmocka.h>
@@ -52,7 +51,8 @@ static void a_configuration_arrives_as_it_was_sent(void **state)
 
 	for (size_t cut = 0; cut < len - 8; cut++)
 		assert_int_equal(monitor_decode_config(frame + 8, cut, &back), -1);
-	assert_int_equal(monitor_decode_config(frame + 8, len - 7, &back), -1); /* a byte too many */
+	assert_int_equal(monitor_decode_config(frame + 8, len - 7, &back),
+	                 -1); /* a byte too many */
 	for (size_t size = 0; size < len; size++) {
 		uint8_t small[512];
 
@@ -76,8 +76,9 @@ static void a_command_line_arrives_as_it_was_sent(void **state)
 	assert_string_equal(back[1], "");
 	assert_string_equal(back[2], "delete");
 	assert_null(back[3]);
-	assert_int_equal(monitor_decode_call(frame + 8, len - 9, &timeout_ms, back), -1); /* no NUL at the end */
-	assert_int_equal(monitor_decode_call(frame + 8, 4, &timeout_ms, back), -1);	  /* no words */
+	assert_int_equal(monitor_decode_call(frame + 8, len - 9, &timeout_ms, back),
+	                 -1); /* no NUL at the end */
+	assert_int_equal(monitor_decode_call(frame + 8, 4, &timeout_ms, back), -1); /* no words */
 	assert_int_equal(monitor_decode_call(frame + 8, 3, &timeout_ms, back), -1);
 
 	for (size_t i = 0; i <= MONITOR_ARGV_MAX; i++)
@@ -95,12 +96,30 @@ static void a_command_line_arrives_as_it_was_sent(void **state)
 static void results_and_status_arrive_as_they_were_sent(void **state)
 {
 	const struct monitor_result_frame result = {
-		.why = MONITOR_RUNTIME_FAILED, .stage = MONITOR_CREATED, .wstatus = 256, .sys = 5, .pid = 77,
-		.start_ticks = 1234567890123, .started_ns = -5, .text = "oops", .text_len = 4,
+		.why = MONITOR_RUNTIME_FAILED,
+		.stage = MONITOR_CREATED,
+		.wstatus = 256,
+		.sys = 5,
+		.pid = 77,
+		.start_ticks = 1234567890123,
+		.started_ns = -5,
+		.text = "oops",
+		.text_len = 4,
 	};
 	const struct monitor_status_frame status = {
-		.stage = MONITOR_EXITED, .flags = MONITOR_STATUS_OOM, .why = MONITOR_SYS, .wstatus = 9, .sys = 28, .pid = 78,
-		.attached = 3, .start_ticks = 5, .log_lost = 1ull << 40, .started_ns = 6, .exited_ns = 7, .text = "x", .text_len = 1,
+		.stage = MONITOR_EXITED,
+		.flags = MONITOR_STATUS_OOM,
+		.why = MONITOR_SYS,
+		.wstatus = 9,
+		.sys = 28,
+		.pid = 78,
+		.attached = 3,
+		.start_ticks = 5,
+		.log_lost = 1ull << 40,
+		.started_ns = 6,
+		.exited_ns = 7,
+		.text = "x",
+		.text_len = 1,
 	};
 	struct monitor_result_frame r;
 	struct monitor_status_frame s;

@@ -1,16 +1,15 @@
 /* tests/unit/core/run/test_monitors.c
  *
- * The daemon's side against a monitor that the test plays: a listening socket at the right place, frames by hand. Time is
- * virtual.
+ * The daemon's side against a monitor that the test plays: a listening socket at the right place,
+ * frames by hand. Time is virtual.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,7 +91,11 @@ static int setup(void **state)
 {
 	struct fixture *f = xcalloc(1, sizeof(*f));
 	cleanup_free char *path = NULL, *sock = NULL;
-	struct monitors_args args = { .elf = "no program", .elf_len = 10, .cgroup_fd = -1, .gone = on_gone, .record = on_record };
+	struct monitors_args args = { .elf = "no program",
+		                      .elf_len = 10,
+		                      .cgroup_fd = -1,
+		                      .gone = on_gone,
+		                      .record = on_record };
 
 	*state = f;
 	clock_virtual_set(INT64_C(1700000000) * NS_PER_S);
@@ -172,7 +175,9 @@ static void a_start_is_answered(void **state)
 	monitor_run_start(f->monitors, ID, -1, 30000, on_done, f);
 	assert_int_equal(expect(f, MONITOR_START, frame, &tag), 4);
 	assert_int_equal(get_le32(frame + 8), 30000);
-	answer(f, tag, &(struct monitor_result_frame){ .pid = 5, .start_ticks = 6, .started_ns = 7, .text = "hm", .text_len = 2 });
+	answer(f, tag,
+	       &(struct monitor_result_frame){
+		       .pid = 5, .start_ticks = 6, .started_ns = 7, .text = "hm", .text_len = 2 });
 	settle(f);
 	assert_int_equal(f->calls, 1);
 	assert_int_equal(f->err.code, CODE_OK);
@@ -213,19 +218,35 @@ static void failures_name_the_culprit(void **state)
 		enum code code;
 		const char *msg;
 	} cases[] = {
-		{ { .why = MONITOR_RUNTIME_FAILED, .wstatus = 256, .text = "{\"level\":\"error\",\"msg\":\"no such exec\"}\n",
+		{ { .why = MONITOR_RUNTIME_FAILED,
+		    .wstatus = 256,
+		    .text = "{\"level\":\"error\",\"msg\":\"no such exec\"}\n",
 		    .text_len = 39 },
-		  CODE_INTERNAL, "runtime start: no such exec" },
-		{ { .why = MONITOR_RUNTIME_FAILED, .wstatus = 256 }, CODE_INTERNAL, "runtime start: exit status 1" },
-		{ { .why = MONITOR_RUNTIME_FAILED, .wstatus = SIGSEGV }, CODE_INTERNAL, "runtime start: killed by signal 11" },
-		{ { .why = MONITOR_TIMED_OUT, .wstatus = SIGKILL }, CODE_DEADLINE_EXCEEDED,
+		  CODE_INTERNAL,
+		  "runtime start: no such exec" },
+		{ { .why = MONITOR_RUNTIME_FAILED, .wstatus = 256 },
+		  CODE_INTERNAL,
+		  "runtime start: exit status 1" },
+		{ { .why = MONITOR_RUNTIME_FAILED, .wstatus = SIGSEGV },
+		  CODE_INTERNAL,
+		  "runtime start: killed by signal 11" },
+		{ { .why = MONITOR_TIMED_OUT, .wstatus = SIGKILL },
+		  CODE_DEADLINE_EXCEEDED,
 		  "runtime start: killed after 30000 ms" },
-		{ { .why = MONITOR_SYS, .sys = ENOSPC, .text = "prepare the exit record", .text_len = 23 },
-		  CODE_RESOURCE_EXHAUSTED, "runtime start: monitor: prepare the exit record: No space left on device" },
-		{ { .why = MONITOR_WRONG_STATE, .text = "started already", .text_len = 15 }, CODE_FAILED_PRECONDITION,
+		{ { .why = MONITOR_SYS,
+		    .sys = ENOSPC,
+		    .text = "prepare the exit record",
+		    .text_len = 23 },
+		  CODE_RESOURCE_EXHAUSTED,
+		  "runtime start: monitor: prepare the exit record: No space left on device" },
+		{ { .why = MONITOR_WRONG_STATE, .text = "started already", .text_len = 15 },
+		  CODE_FAILED_PRECONDITION,
 		  "runtime start: started already" },
-		{ { .why = MONITOR_UNSUPPORTED }, CODE_UNIMPLEMENTED, "runtime start: this monitor is too old for it" },
-		{ { .why = 99, .text = "?", .text_len = 1 }, CODE_INTERNAL,
+		{ { .why = MONITOR_UNSUPPORTED },
+		  CODE_UNIMPLEMENTED,
+		  "runtime start: this monitor is too old for it" },
+		{ { .why = 99, .text = "?", .text_len = 1 },
+		  CODE_INTERNAL,
 		  "runtime start: the monitor failed for a reason of its own (99): ?" },
 	};
 	struct fixture *f = *state;
@@ -298,7 +319,8 @@ static void an_answer_sent_before_the_end_is_still_taken(void **state)
 	connect_it(f);
 	monitor_run_start(f->monitors, ID, -1, 30000, on_done, f);
 	expect(f, MONITOR_START, frame, &tag);
-	monitor_resize(f->monitors, ID, 80, 25); /* unread when the monitor ends: ECONNRESET comes before the answer */
+	monitor_resize(f->monitors, ID, 80,
+	               25); /* unread when the monitor ends: ECONNRESET comes before the answer */
 	answer(f, tag, &(struct monitor_result_frame){ .why = MONITOR_OK, .pid = 9 });
 	close(f->peer);
 	f->peer = -1;
@@ -326,14 +348,20 @@ static void a_query_says_what_happened_to_create_and_start(void **state)
 	struct fixture *f = *state;
 	uint8_t frame[MONITOR_FRAME_MAX];
 	const struct monitor_status_frame status = {
-		.stage = MONITOR_FAILED, .flags = MONITOR_STATUS_OOM, .why = MONITOR_RUNTIME_FAILED, .pid = 3, .log_lost = 4,
-		.text = "plain words", .text_len = 11,
+		.stage = MONITOR_FAILED,
+		.flags = MONITOR_STATUS_OOM,
+		.why = MONITOR_RUNTIME_FAILED,
+		.pid = 3,
+		.log_lost = 4,
+		.text = "plain words",
+		.text_len = 11,
 	};
 	uint32_t tag;
 	size_t len;
 
 	connect_it(f);
-	len = monitor_encode_status(&status, 0, frame, sizeof(frame)); /* the greeting: asked by nobody */
+	len = monitor_encode_status(&status, 0, frame,
+	                            sizeof(frame)); /* the greeting: asked by nobody */
 	assert_int_equal(send(f->peer, frame, len, 0), len);
 	settle(f);
 	assert_int_equal(f->calls, 0);
@@ -355,9 +383,13 @@ static void a_query_says_what_happened_to_create_and_start(void **state)
 static void a_record_that_cannot_be_renamed_is_handed_over(void **state)
 {
 	struct fixture *f = *state;
-	const struct exit_record rec = {
-		.id = ID, .filled = true, .pid = 7, .start_ticks = 8, .exited_ns = 9, .wstatus = 9, .exit_code = 137
-	};
+	const struct exit_record rec = { .id = ID,
+		                         .filled = true,
+		                         .pid = 7,
+		                         .start_ticks = 8,
+		                         .exited_ns = 9,
+		                         .wstatus = 9,
+		                         .exit_code = 137 };
 	uint8_t frame[MONITOR_FRAME_MAX];
 	uint32_t tag;
 
@@ -376,8 +408,8 @@ static void a_record_that_cannot_be_renamed_is_handed_over(void **state)
 static void nonsense_ends_the_connection(void **state)
 {
 	static const uint8_t nonsense[][12] = {
-		{ 0 },					      /* version 0 */
-		{ 1, MONITOR_QUERY },			      /* not for us to answer */
+		{ 0 },                                        /* version 0 */
+		{ 1, MONITOR_QUERY },                         /* not for us to answer */
 		{ 1, MONITOR_RECORD, 0, 0, 0, 0, 0, 0, 'x' }, /* no record */
 	};
 	struct fixture *f = *state;
@@ -385,7 +417,8 @@ static void nonsense_ends_the_connection(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(nonsense); i++) {
 		connect_it(f);
 		monitor_query(f->monitors, ID, on_status, f);
-		assert_int_equal(send(f->peer, nonsense[i], sizeof(nonsense[i]), 0), sizeof(nonsense[i]));
+		assert_int_equal(send(f->peer, nonsense[i], sizeof(nonsense[i]), 0),
+		                 sizeof(nonsense[i]));
 		settle(f);
 		assert_int_equal(f->calls, i + 1);
 		assert_int_equal(f->gone, i + 1);
@@ -455,7 +488,9 @@ static void a_start_that_makes_no_sense_is_refused(void **state)
 {
 	struct fixture *f = *state;
 	char *good[] = { (char *)"/bin/true", NULL }, *bad[] = { (char *)"true", NULL };
-	const char *const mine[] = { "/sys/fs/cgroup/x/" ID, NULL }, *const others[] = { "/sys/fs/cgroup", NULL };
+	const char *const mine[] = { "/sys/fs/cgroup/x/" ID, NULL }, *const others[] = {
+		"/sys/fs/cgroup", NULL
+	};
 	struct monitor_start_args args = MONITOR_START_ARGS_INIT, ok;
 
 	args.id = ID;
@@ -464,12 +499,12 @@ static void a_start_that_makes_no_sense_is_refused(void **state)
 	args.cgroups = mine;
 	args.done = on_done;
 	ok = args;
-#define REFUSED(word)                                                                 \
-	do {                                                                          \
-		assert_int_equal(monitor_start(f->monitors, &args, &f->err), -1);     \
-		assert_int_equal(f->err.code, CODE_INVALID_ARGUMENT);                 \
-		assert_non_null(strstr(f->err.msg, word));                            \
-		args = ok;                                                            \
+#define REFUSED(word)                                                                              \
+	do {                                                                                       \
+		assert_int_equal(monitor_start(f->monitors, &args, &f->err), -1);                  \
+		assert_int_equal(f->err.code, CODE_INVALID_ARGUMENT);                              \
+		assert_non_null(strstr(f->err.msg, word));                                         \
+		args = ok;                                                                         \
 	} while (0)
 	args.id = "a/b";
 	REFUSED("a/b");
@@ -485,7 +520,8 @@ static void a_start_that_makes_no_sense_is_refused(void **state)
 
 static void ids_with_files_are_listed_once(void **state)
 {
-	static const char *const names[] = { "bb.lock", "bb.sock", "bb.pid", "aa.lock", ".monitor", "junk" };
+	static const char *const names[] = { "bb.lock", "bb.sock",  "bb.pid",
+		                             "aa.lock", ".monitor", "junk" };
 	struct fixture *f = *state;
 	cleanup(strv_free) char **ids = NULL;
 

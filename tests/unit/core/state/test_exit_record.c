@@ -1,10 +1,9 @@
 /* tests/unit/core/state/test_exit_record.c */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <signal.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -98,7 +97,8 @@ static void every_flipped_bit_is_found(void **state)
 	for (size_t bit = 0; bit < 8 * sizeof(data); bit++) {
 		exit_record_encode(&example, data);
 		data[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		assert_int_equal(exit_record_decode(data, sizeof(data), &rec, &err), EXIT_RECORD_DAMAGED);
+		assert_int_equal(exit_record_decode(data, sizeof(data), &rec, &err),
+		                 EXIT_RECORD_DAMAGED);
 		assert_int_equal(err.code, CODE_DATA_LOSS);
 	}
 	assert_int_equal(rec.pid, 1); /* untouched */
@@ -114,7 +114,8 @@ static void every_wrong_length_is_damage(void **state)
 	exit_record_encode(&example, data);
 	for (size_t len = 0; len <= sizeof(data); len++)
 		if (len != EXIT_RECORD_BYTES)
-			assert_int_equal(exit_record_decode(data, len, &rec, &err), EXIT_RECORD_DAMAGED);
+			assert_int_equal(exit_record_decode(data, len, &rec, &err),
+			                 EXIT_RECORD_DAMAGED);
 }
 
 static void a_newer_version_is_refused_as_such(void **state)
@@ -138,15 +139,15 @@ static void fields_that_contradict_each_other_are_damage(void **state)
 		size_t at;
 		uint32_t value;
 	} lies[] = {
-		{ 10, 1 | 4 | 1u << 16 },  /* unknown flag */
-		{ 12, 136 },		   /* exit code of another status */
-		{ 16, 0 },		   /* id that begins with NUL */
-		{ 120, 0 },		   /* an exit of nobody */
-		{ 120, 0x80000000 },	   /* negative pid */
-		{ 124, 0x137f },	   /* stopped, not exited */
-		{ 116, 0 },		   /* exited before it started */
-		{ 108, 0xffffffff },	   /* started before 1970 */
-		{ 128, 1 },		   /* reserved */
+		{ 10, 1 | 4 | 1u << 16 }, /* unknown flag */
+		{ 12, 136 },              /* exit code of another status */
+		{ 16, 0 },                /* id that begins with NUL */
+		{ 120, 0 },               /* an exit of nobody */
+		{ 120, 0x80000000 },      /* negative pid */
+		{ 124, 0x137f },          /* stopped, not exited */
+		{ 116, 0 },               /* exited before it started */
+		{ 108, 0xffffffff },      /* started before 1970 */
+		{ 128, 1 },               /* reserved */
 	};
 	uint8_t data[EXIT_RECORD_BYTES];
 	struct exit_record rec;
@@ -157,7 +158,8 @@ static void fields_that_contradict_each_other_are_damage(void **state)
 		exit_record_encode(&example, data);
 		put_le32(data + lies[i].at, lies[i].value);
 		reseal(data);
-		assert_int_equal(exit_record_decode(data, sizeof(data), &rec, &err), EXIT_RECORD_DAMAGED);
+		assert_int_equal(exit_record_decode(data, sizeof(data), &rec, &err),
+		                 EXIT_RECORD_DAMAGED);
 	}
 }
 
@@ -182,7 +184,7 @@ static void exit_codes_are_those_of_a_shell(void **state)
 	assert_int_equal(exit_code_from_wstatus(SIGKILL), 137);
 	assert_int_equal(exit_code_from_wstatus(SIGTERM), 143);
 	assert_int_equal(exit_code_from_wstatus(SIGSEGV | 0x80), 139); /* with core */
-	assert_int_equal(exit_code_from_wstatus(64), 192);	       /* SIGRTMAX */
+	assert_int_equal(exit_code_from_wstatus(64), 192);             /* SIGRTMAX */
 }
 
 static void ids_are_file_names_that_cannot_lead_away(void **state)
