@@ -28,7 +28,7 @@
 #include "core/state/dump.h"
 #include "cri/grpc/server.h"
 #include "cri/rpc/service.h"
-#include "cri/rpc/stats.h"
+#include "core/life/stats.h"
 #include "cri/spec/to_spec.h"
 
 #define WATCHDOG_STALE_NS (10 * NS_PER_S)

@@ -16,6 +16,7 @@
 #include "cri/proto/cri.pb.h"
 #include "cri/rpc/handlers.h"
 #include "cri/rpc/pending.h"
+#include "cri/rpc/pull_request.h"
 #include "cri/rpc/to_cri.h"
 
 #define STREAM_ROWS 100
@@ -179,6 +180,37 @@ void rpc_image_status(struct cri *cri, struct grpc_call *call, const void *reque
 	sj->job.run = status_read;
 	sj->job.done = status_read_done;
 	worker_submit(cri->worker, &sj->job);
+}
+
+/* --- PullImage */
+
+static void pull_answer(struct grpc_call *call, const char *id)
+{
+	const cri_PullImageResponse resp = { .image_ref = (char *)id };
+
+	grpc_reply(call, cri_PullImageResponse_fields, &resp);
+}
+
+void rpc_pull_image(struct cri *cri, struct grpc_call *call, const void *request)
+{
+	const cri_PullImageRequest *req = request;
+	const struct pull_auth auth = {
+		.username = req->auth.username,
+		.password = req->auth.password,
+		.auth = req->auth.auth,
+		.identity_token = req->auth.identity_token,
+		.registry_token = req->auth.registry_token,
+		.server_address = req->auth.server_address,
+	};
+	cleanup(pull_text_release) struct pull_text text = { 0 };
+	struct err err = { 0 };
+
+	if (pull_text_make(&text, cri->config, or_empty(req->image.image), &auth, &err) < 0) {
+		grpc_fail(call, &err);
+		return;
+	}
+	life_image_pull(cri->life, &(struct life_pull){ .name = text.name, .registry = text.registry },
+			&pending_new(call, pull_answer)->wait);
 }
 
 /* --- RemoveImage */
