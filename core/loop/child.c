@@ -8,9 +8,9 @@
  * the successful exec and 0.25 ms with 16 MiB resident, so sharing the address space would save next to nothing.)
  *
  * The status pipe is CLOEXEC: EOF tells that exec went well, a message tells which step failed with which errno. The parent
- * waits for it, but not for ever: a binary on a dead file system, or a cgroup move that is stuck in the kernel, must not stop
- * the loop. After STATUS_WAIT_MS the child counts as spawned and a failure that comes later ends it with status 127 and the
- * reason on its captured stderr.
+ * waits for it, but not for long: a busy machine that does not run the child yet, a cgroup move that is stuck in the kernel,
+ * must not stop the loop. After STATUS_WAIT_MS the child counts as spawned and a failure that comes later ends it with status
+ * 127 and the reason on its captured stderr. The usual failure, a program that is not there, is found before the fork.
  *
  *   cgroup_fd   a directory of cgroup v2 or v1: "0" is written to its cgroup.procs; any other file: "0" is written to it.
  *   oplock_fd   the child appends its session id to the op file before it does anything else, so that the next daemon can
@@ -45,7 +45,7 @@
 #define MAX_FDS		   64 /* fd map, stdio and what we need ourselves */
 #define INHERIT_MIN	   10 /* as_fd -1 lands here or above */
 #define DEFAULT_MAX_OUTPUT (1024 * 1024)
-#define STATUS_WAIT_MS	   1000
+#define STATUS_WAIT_MS	   5 /* half of a callback's budget */
 #define STUCK_AFTER_MS	   5000
 #define STATUS_EXEC_FAILED 127
 
@@ -682,6 +682,18 @@ static int plan_fds(struct plan *plan, struct child *child, struct fd_set_own *o
 	return 0;
 }
 
+/* What exec would refuse for certain. */
+static int check_program(const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 || access(path, X_OK) < 0)
+		return err_sys(err, errno, "exec %s", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, CODE_PERMISSION_DENIED, "exec %s: not a regular file", path);
+	return 0;
+}
+
 struct child *child_spawn(struct loop *loop, const struct child_args *args, struct err *err)
 {
 	static char *const path_only[] = { (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL };
@@ -699,6 +711,8 @@ struct child *child_spawn(struct loop *loop, const struct child_args *args, stru
 
 	plan.envp = args->envp ? args->envp : path_only;
 	child = child_new(loop, args);
+	if (args->path && check_program(args->path, err) < 0)
+		goto fail;
 	if (plan_fds(&plan, child, &owned, err) < 0)
 		goto fail;
 	if (pipe2(status, O_CLOEXEC) < 0) {

@@ -67,7 +67,10 @@ struct child_args {
 };
 #define CHILD_ARGS_INIT { .exec_fd = -1, .oplock_fd = -1, .cgroup_fd = -1 }
 
-/* NULL and err set when the fork or exec failed (exec failure is reported here, synchronously, through a CLOEXEC pipe). */
+/*
+ * NULL and err set when fork or exec failed: exec failure is reported here, synchronously, through a CLOEXEC pipe. Only a child that
+ * got no CPU for 5 ms counts as spawned before its exec; should that fail, done gets status 127 with the reason in errout.
+ */
 NODISCARD struct child *child_spawn(struct loop *loop, const struct child_args *args, struct err *err);
 pid_t child_pid(const struct child *child);
 void child_kill(struct child *child); /* SIGKILL to its group; done is still called */

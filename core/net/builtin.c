@@ -150,8 +150,8 @@ int builtin_conf(const char *state_dir, unsigned with, char **ret_text, struct e
 	if (choose_subnet(state_dir, bridge, &subnet, err) < 0)
 		return -1;
 	/* isGateway makes the bridge plugin switch ip_forward on. The firewall plugin lets the pods through a FORWARD chain
-	 * whose policy is DROP. */
-	*ret_text = xasprintf("{\"cniVersion\":\"0.4.0\",\"name\":\"%s\",\"plugins\":["
+	 * whose policy is DROP. No CHECK: portmap (1.1.1) then misses the IPv6 rules that an IPv4 pod never gets. */
+	*ret_text = xasprintf("{\"cniVersion\":\"0.4.0\",\"name\":\"%s\",\"disableCheck\":true,\"plugins\":["
 			      "{\"type\":\"bridge\",\"bridge\":\"%s\",\"isGateway\":true,\"ipMasq\":%s,\"hairpinMode\":true,"
 			      "\"ipam\":{\"type\":\"host-local\",\"dataDir\":%s,\"ranges\":[[{\"subnet\":\"%u.%u.%u.0/24\"}]],"
 			      "\"routes\":[{\"dst\":\"0.0.0.0/0\"}]}}%s%s]}",
