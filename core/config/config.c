@@ -28,20 +28,20 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
-#define DEFAULT_FILE	  "/etc/coracle/coracle.conf"
-#define MAX_FILE_BYTES	  (1024 * 1024)
-#define MAX_DROPINS	  256
-#define MAX_PROBLEMS	  64
-#define MAX_RUNTIMES	  64
-#define MAX_LIST_ITEMS	  256
-#define MAX_PATH_BYTES	  1024
+#define DEFAULT_FILE      "/etc/coracle/coracle.conf"
+#define MAX_FILE_BYTES    (1024 * 1024)
+#define MAX_DROPINS       256
+#define MAX_PROBLEMS      64
+#define MAX_RUNTIMES      64
+#define MAX_LIST_ITEMS    256
+#define MAX_PATH_BYTES    1024
 #define INI_SECTION_LIMIT 49 /* inih cuts silently here */
-#define RUNTIME_SECTION	  "runtime "
-#define KIB		  INT64_C(1024)
-#define MIB		  (1024 * KIB)
-#define HOUR_NS		  (3600 * NS_PER_S)
+#define RUNTIME_SECTION   "runtime "
+#define KIB               INT64_C(1024)
+#define MIB               (1024 * KIB)
+#define HOUR_NS           (3600 * NS_PER_S)
 
-#define AT(field)	  offsetof(struct config, field)
+#define AT(field)         offsetof(struct config, field)
 #define AT_RUNTIME(field) offsetof(struct config_runtime, field)
 
 /* clang-format off */
@@ -147,14 +147,16 @@ static PRINTF_LIKE(3, 4) void problem(struct config *config, bool fatal, const c
 	/* The 64th says that there are more; a fatal one still has to get in. */
 	if (config->nproblems >= MAX_PROBLEMS && !fatal)
 		return;
-	config->problems = xrealloc(config->problems, config->nproblems + 1, sizeof(*config->problems));
+	config->problems =
+		xrealloc(config->problems, config->nproblems + 1, sizeof(*config->problems));
 	p = &config->problems[config->nproblems++];
 	p->fatal = fatal;
 	va_start(ap, fmt);
 	vsnprintf(p->text, sizeof(p->text), fmt, ap);
 	va_end(ap);
 	if (config->nproblems == MAX_PROBLEMS && !fatal)
-		snprintf(p->text, sizeof(p->text), "%s: more problems than are listed here", config->file);
+		snprintf(p->text, sizeof(p->text), "%s: more problems than are listed here",
+		         config->file);
 	for (char *c = p->text; *c; c++) {
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = '?';
@@ -213,7 +215,8 @@ static int parse_bytes(const char *text, int64_t *ret)
 		if (unit.len < len || strncasecmp(unit.p, units[i], len) != 0)
 			continue;
 		/* "K", "Ki", "KiB"; "KB" could mean 1000 or 1024 and is refused. A bare number may have "B". */
-		if (!(tail.len == 0 || (i > 0 && (str_eq_c(tail, "i") || str_eq_c(tail, "iB"))) || (i == 0 && str_eq_c(tail, "B"))))
+		if (!(tail.len == 0 || (i > 0 && (str_eq_c(tail, "i") || str_eq_c(tail, "iB"))) ||
+		      (i == 0 && str_eq_c(tail, "B"))))
 			continue;
 		if (n > (uint64_t)INT64_MAX >> (10 * i))
 			return -1;
@@ -228,8 +231,9 @@ static int parse_duration(const char *text, int64_t *ret_ns)
 	static const struct {
 		const char *name;
 		int64_t ns;
-	} units[] = { { "ns", 1 },	     { "us", NS_PER_US },     { "µs", NS_PER_US }, { "ms", NS_PER_MS },
-		      { "s", NS_PER_S }, { "m", 60 * NS_PER_S }, { "h", HOUR_NS } };
+	} units[] = { { "ns", 1 },         { "us", NS_PER_US }, { "µs", NS_PER_US },
+		      { "ms", NS_PER_MS }, { "s", NS_PER_S },   { "m", 60 * NS_PER_S },
+		      { "h", HOUR_NS } };
 	struct str rest = str_of(text);
 	int64_t sum = 0;
 
@@ -245,7 +249,8 @@ static int parse_duration(const char *text, int64_t *ret_ns)
 		int64_t unit_ns = 0, part;
 		uint64_t n = 0;
 
-		while (end < rest.len && !(rest.p[end] >= '0' && rest.p[end] <= '9') && rest.p[end] != '.')
+		while (end < rest.len && !(rest.p[end] >= '0' && rest.p[end] <= '9') &&
+		       rest.p[end] != '.')
 			end++;
 		unit = (struct str){ rest.p + at, end - at };
 		for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
@@ -291,11 +296,15 @@ static int check_path(const char *path, struct err *err)
 	if (path[0] != '/')
 		return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is not an absolute path", path);
 	if (rest.len > MAX_PATH_BYTES)
-		return err_set(err, CODE_INVALID_ARGUMENT, "a path has at most %d bytes, this one %zu", MAX_PATH_BYTES, rest.len);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "a path has at most %d bytes, this one %zu", MAX_PATH_BYTES,
+		               rest.len);
 	while (rest.len > 0) {
 		str_cut(rest, '/', &part, &rest);
 		if (str_eq_c(part, "..") || str_eq_c(part, "."))
-			return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" may not contain \"" STR_FMT "\"", path, STR_ARG(part));
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "\"%s\" may not contain \"" STR_FMT "\"", path,
+			               STR_ARG(part));
 	}
 	return 0;
 }
@@ -304,21 +313,27 @@ static int check_handler(const char *name, struct err *err)
 {
 	size_t len = strlen(name);
 
-	if (len == 0 || len > 63 || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
-		return err_set(err, CODE_INVALID_ARGUMENT,
-			       "\"%s\" is not a handler name (1 to 63 letters, digits, \".\", \"_\" and \"-\")", name);
+	if (len == 0 || len > 63 ||
+	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
+	            len)
+		return err_set(
+			err, CODE_INVALID_ARGUMENT,
+			"\"%s\" is not a handler name (1 to 63 letters, digits, \".\", \"_\" and \"-\")",
+			name);
 	return 0;
 }
 
-static int check_range(const struct config_key *key, const char *text, int64_t value, struct err *err)
+static int check_range(const struct config_key *key, const char *text, int64_t value,
+                       struct err *err)
 {
 	if (value >= key->min && value <= key->max)
 		return 0;
 	if (key->type == CONFIG_BYTES)
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is out of range (%lld to %lld bytes)", text,
-			       (long long)key->min, (long long)key->max);
-	return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is out of range (%lldms to %lldms)", text,
-		       (long long)(key->min / NS_PER_MS), (long long)(key->max / NS_PER_MS));
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "\"%s\" is out of range (%lld to %lld bytes)", text,
+		               (long long)key->min, (long long)key->max);
+	return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is out of range (%lldms to %lldms)",
+	               text, (long long)(key->min / NS_PER_MS), (long long)(key->max / NS_PER_MS));
 }
 
 /* One value, or one item of a list. */
@@ -339,19 +354,23 @@ static int check_item(const struct config_key *key, const char *text, struct err
 		return 0;
 	case CONFIG_BOOL:
 		if (parse_bool(text, &flag) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is neither true nor false", text);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "\"%s\" is neither true nor false", text);
 		return 0;
 	case CONFIG_BYTES:
 		if (parse_bytes(text, &number) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is not a size (4096, 64K, 64MiB)", text);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "\"%s\" is not a size (4096, 64K, 64MiB)", text);
 		return check_range(key, text, number, err);
 	case CONFIG_DURATION:
 		if (parse_duration(text, &number) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is not a duration (500ms, 90s, 1h30m)", text);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "\"%s\" is not a duration (500ms, 90s, 1h30m)", text);
 		return check_range(key, text, number, err);
 	case CONFIG_CHOICE:
 		if (!is_choice(key->choices, text))
-			return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is none of %s", text, key->choices);
+			return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is none of %s", text,
+			               key->choices);
 		return 0;
 	}
 	return 0;
@@ -398,7 +417,8 @@ int config_key_check(const struct config_key *key, const char *value, struct err
 
 /* ------------------------------------------------------------------ the values in force */
 
-static struct config_value *find_value(const struct config *config, const char *section, const struct config_key *key)
+static struct config_value *find_value(const struct config *config, const char *section,
+                                       const struct config_key *key)
 {
 	for (size_t i = 0; i < config->nvalues; i++) {
 		if (config->values[i].key == key && streq(config->values[i].section, section))
@@ -410,9 +430,11 @@ static struct config_value *find_value(const struct config *config, const char *
 static void add_defaults(struct config *config, const char *table_name, const char *section)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		if (table_name ? !streq(keys[i].section, table_name) : streq(keys[i].section, "runtime NAME"))
+		if (table_name ? !streq(keys[i].section, table_name)
+		               : streq(keys[i].section, "runtime NAME"))
 			continue;
-		config->values = xrealloc(config->values, config->nvalues + 1, sizeof(*config->values));
+		config->values =
+			xrealloc(config->values, config->nvalues + 1, sizeof(*config->values));
 		config->values[config->nvalues++] = (struct config_value){
 			.key = &keys[i],
 			.section = xstrdup(section ? section : keys[i].section),
@@ -436,10 +458,11 @@ struct reader {
 	const char *text; /* the whole of it */
 	const char *line; /* start of line @line_no */
 	int line_no;
-	bool skip;		   /* unknown section: one problem is enough */
+	bool skip; /* unknown section: one problem is enough */
 	char section[INI_SECTION_LIMIT + 1];
-	struct config_value *last; /* what a continuation line continues; NULL: a value that was refused */
-	bool seen[256];		   /* values set by this file, by index: duplicates */
+	struct config_value
+		*last;  /* what a continuation line continues; NULL: a value that was refused */
+	bool seen[256]; /* values set by this file, by index: duplicates */
 	bool seen_section;
 	bool had_key; /* since the section began: without one, an indented line continues nothing */
 };
@@ -477,21 +500,25 @@ static void enter_section(struct reader *reader, const char *section, int line_n
 	reader->seen_section = true;
 	reader->last = NULL;
 	reader->had_key = false;
-	ignore(str_copy(reader->section, sizeof(reader->section), section)); /* inih's limit is the same */
+	ignore(str_copy(reader->section, sizeof(reader->section),
+	                section)); /* inih's limit is the same */
 	if (strlen(section) >= INI_SECTION_LIMIT) {
-		problem(config, false, "%s:%d: section name too long (at most %d bytes; a longer handler is named by the key \"handler\")",
-			reader->file, line_no, INI_SECTION_LIMIT - 1);
+		problem(config, false,
+		        "%s:%d: section name too long (at most %d bytes; a longer handler is named by the key \"handler\")",
+		        reader->file, line_no, INI_SECTION_LIMIT - 1);
 		return;
 	}
 	if (starts_with(section, RUNTIME_SECTION)) {
 		name = section + strlen(RUNTIME_SECTION);
 		if (check_handler(name, &err) < 0) {
-			problem(config, false, "%s:%d: [%s]: %s", reader->file, line_no, section, err.msg);
+			problem(config, false, "%s:%d: [%s]: %s", reader->file, line_no, section,
+			        err.msg);
 			return;
 		}
 		if (!find_value(config, section, config_key_find(section, "path"))) {
 			if (config->nruntimes >= MAX_RUNTIMES) {
-				problem(config, false, "%s:%d: [%s]: more than %d runtimes", reader->file, line_no, section, MAX_RUNTIMES);
+				problem(config, false, "%s:%d: [%s]: more than %d runtimes",
+				        reader->file, line_no, section, MAX_RUNTIMES);
 				return;
 			}
 			config->nruntimes++;
@@ -507,8 +534,8 @@ static void enter_section(struct reader *reader, const char *section, int line_n
 	if (reader->skip) {
 		const char *hint = suggest_section(section);
 
-		problem(config, false, "%s:%d: unknown section [%s]%s%s%s", reader->file, line_no, section,
-			hint ? " (did you mean [" : "", or_empty(hint), hint ? "]?)" : "");
+		problem(config, false, "%s:%d: unknown section [%s]%s%s%s", reader->file, line_no,
+		        section, hint ? " (did you mean [" : "", or_empty(hint), hint ? "]?)" : "");
 	}
 }
 
@@ -525,16 +552,20 @@ static void unknown_key(struct reader *reader, const char *name, int line_no)
 	}
 	hint = str_suggest(name, names, n);
 	if (hint)
-		problem(reader->config, false, "%s:%d: unknown key \"%s\" in [%s] (did you mean \"%s\"?)", reader->file, line_no,
-			name, reader->section, hint);
+		problem(reader->config, false,
+		        "%s:%d: unknown key \"%s\" in [%s] (did you mean \"%s\"?)", reader->file,
+		        line_no, name, reader->section, hint);
 	else if (elsewhere)
-		problem(reader->config, false, "%s:%d: unknown key \"%s\" in [%s] (it belongs to [%s])", reader->file, line_no,
-			name, reader->section, elsewhere);
+		problem(reader->config, false,
+		        "%s:%d: unknown key \"%s\" in [%s] (it belongs to [%s])", reader->file,
+		        line_no, name, reader->section, elsewhere);
 	else
-		problem(reader->config, false, "%s:%d: unknown key \"%s\" in [%s]", reader->file, line_no, name, reader->section);
+		problem(reader->config, false, "%s:%d: unknown key \"%s\" in [%s]", reader->file,
+		        line_no, name, reader->section);
 }
 
-static void set_value(struct reader *reader, const struct config_key *key, const char *text, int line_no)
+static void set_value(struct reader *reader, const struct config_key *key, const char *text,
+                      int line_no)
 {
 	struct config *config = reader->config;
 	struct config_value *value = find_value(config, reader->section, key);
@@ -545,17 +576,20 @@ static void set_value(struct reader *reader, const struct config_key *key, const
 	index = (size_t)(value - config->values);
 	reader->last = NULL;
 	if (config_key_check(key, text, &err) < 0) {
-		problem(config, key->fatal, "%s:%d: [%s] %s: %s", reader->file, line_no, reader->section, key->name, err.msg);
+		problem(config, key->fatal, "%s:%d: [%s] %s: %s", reader->file, line_no,
+		        reader->section, key->name, err.msg);
 		return;
 	}
 	if (index < ARRAY_SIZE(reader->seen)) {
 		if (reader->seen[index])
-			problem(config, false, "%s:%d: [%s] %s is set twice in this file, the later value counts", reader->file,
-				line_no, reader->section, key->name);
+			problem(config, false,
+			        "%s:%d: [%s] %s is set twice in this file, the later value counts",
+			        reader->file, line_no, reader->section, key->name);
 		reader->seen[index] = true;
 	}
 	set_text(&value->text, xstrdup(*text ? text : key->dflt));
-	set_text(&value->origin, *text ? xasprintf("%s:%d", reader->file, line_no) : xstrdup("default"));
+	set_text(&value->origin,
+	         *text ? xasprintf("%s:%d", reader->file, line_no) : xstrdup("default"));
 	reader->last = value;
 }
 
@@ -567,13 +601,14 @@ static void continue_value(struct reader *reader, const char *text, int line_no)
 	if (!value)
 		return; /* the line above was refused, and that was said */
 	if (!is_list(value->key)) {
-		problem(reader->config, value->key->fatal, "%s:%d: [%s] %s takes one value, this indented line would be a second",
-			reader->file, line_no, reader->section, value->key->name);
+		problem(reader->config, value->key->fatal,
+		        "%s:%d: [%s] %s takes one value, this indented line would be a second",
+		        reader->file, line_no, reader->section, value->key->name);
 		return;
 	}
 	if (config_key_check(value->key, text, &err) < 0) {
-		problem(reader->config, value->key->fatal, "%s:%d: [%s] %s: %s", reader->file, line_no, reader->section,
-			value->key->name, err.msg);
+		problem(reader->config, value->key->fatal, "%s:%d: [%s] %s: %s", reader->file,
+		        line_no, reader->section, value->key->name, err.msg);
 		return;
 	}
 	if (streq(value->origin, "default")) { /* "key =" with the items on lines of their own */
@@ -587,7 +622,8 @@ static void continue_value(struct reader *reader, const char *text, int line_no)
 }
 
 /* inih's callback: 1 goes on. */
-static int on_entry(void *user, const char *section, const char *name, const char *value, int line_no)
+static int on_entry(void *user, const char *section, const char *name, const char *value,
+                    int line_no)
 {
 	struct reader *reader = user;
 	const struct config_key *key;
@@ -599,7 +635,8 @@ static int on_entry(void *user, const char *section, const char *name, const cha
 	}
 	if (!reader->seen_section) {
 		reader->seen_section = reader->skip = true;
-		problem(reader->config, false, "%s:%d: \"%s\" stands before the first [section]", reader->file, line_no, name);
+		problem(reader->config, false, "%s:%d: \"%s\" stands before the first [section]",
+		        reader->file, line_no, name);
 	}
 	if (reader->skip)
 		return 1;
@@ -620,7 +657,9 @@ static int on_entry(void *user, const char *section, const char *name, const cha
 
 static void read_text(struct config *config, const char *file, const char *text, size_t len)
 {
-	struct reader reader = { .config = config, .file = file, .text = text, .line = text, .line_no = 1 };
+	struct reader reader = {
+		.config = config, .file = file, .text = text, .line = text, .line_no = 1
+	};
 	int bad;
 
 	if (memchr(text, '\0', len)) {
@@ -796,7 +835,8 @@ static void finish_runtimes(struct config *config)
 		const char *name = value->section + strlen(RUNTIME_SECTION);
 		struct config_runtime *runtime;
 
-		if (!streq(value->key->section, "runtime NAME") || !streq(value->key->name, "handler"))
+		if (!streq(value->key->section, "runtime NAME") ||
+		    !streq(value->key->name, "handler"))
 			continue;
 		runtime = &config->runtimes[at++];
 		if (!runtime->name)
@@ -805,8 +845,9 @@ static void finish_runtimes(struct config *config)
 			runtime->path = xstrdup(name);
 		for (size_t k = 0; k + 1 < at; k++) {
 			if (streq(config->runtimes[k].name, runtime->name))
-				problem(config, true, "%s: handler \"%s\" is defined twice", origin_of(config, value->section, "handler"),
-					runtime->name);
+				problem(config, true, "%s: handler \"%s\" is defined twice",
+				        origin_of(config, value->section, "handler"),
+				        runtime->name);
 		}
 	}
 	if (!config->default_runtime || config->nruntimes == 0)
@@ -814,8 +855,8 @@ static void finish_runtimes(struct config *config)
 	for (size_t i = 0; i < config->nruntimes; i++)
 		found |= streq(config->runtimes[i].name, config->default_runtime);
 	if (!found) {
-		problem(config, true, "%s: [runtime] default: there is no [runtime %s]", origin_of(config, "runtime", "default"),
-			config->default_runtime);
+		problem(config, true, "%s: [runtime] default: there is no [runtime %s]",
+		        origin_of(config, "runtime", "default"), config->default_runtime);
 	}
 }
 
@@ -824,7 +865,8 @@ static bool is_within(const char *inner, const char *outer)
 {
 	size_t len = strlen(outer);
 
-	return streq(outer, "/") || (strncmp(inner, outer, len) == 0 && (inner[len] == '\0' || inner[len] == '/'));
+	return streq(outer, "/") ||
+	       (strncmp(inner, outer, len) == 0 && (inner[len] == '\0' || inner[len] == '/'));
 }
 
 static void finish_paths(struct config *config)
@@ -839,13 +881,16 @@ static void finish_paths(struct config *config)
 	else if (streq(config->state, "/"))
 		problem(config, true, "%s: [daemon] state may not be \"/\"", state_origin);
 	else if (streq(config->root, config->state))
-		problem(config, true, "%s: [daemon] root and state are the same directory %s", root_origin, config->root);
+		problem(config, true, "%s: [daemon] root and state are the same directory %s",
+		        root_origin, config->root);
 	else if (is_within(config->root, config->state))
-		problem(config, true, "%s: [daemon] root %s is inside state %s, which vanishes at a reboot", root_origin, config->root,
-			config->state);
+		problem(config, true,
+		        "%s: [daemon] root %s is inside state %s, which vanishes at a reboot",
+		        root_origin, config->root, config->state);
 	else if (is_within(config->state, config->root))
-		problem(config, true, "%s: [daemon] state %s is inside root %s, which survives a reboot", state_origin, config->state,
-			config->root);
+		problem(config, true,
+		        "%s: [daemon] state %s is inside root %s, which survives a reboot",
+		        state_origin, config->state, config->root);
 
 	listen = find_value(config, "daemon", config_key_find("daemon", "listen"));
 	if (!*listen->text) {
@@ -853,16 +898,18 @@ static void finish_paths(struct config *config)
 		store(config, listen);
 		if (strlen(config->listen) > limit)
 			problem(config, true,
-				"%s: [daemon] state: a socket in %s would have a path of %zu bytes, the kernel takes %zu; "
-				"use a shorter directory or set listen",
-				state_origin, config->state, strlen(config->listen), limit);
+			        "%s: [daemon] state: a socket in %s would have a path of %zu bytes, the kernel takes %zu; "
+			        "use a shorter directory or set listen",
+			        state_origin, config->state, strlen(config->listen), limit);
 	} else if (strlen(config->listen) > limit) {
-		problem(config, true, "%s: [daemon] listen: a socket path has at most %zu bytes, this one %zu: %s", listen->origin,
-			limit, strlen(config->listen), config->listen);
+		problem(config, true,
+		        "%s: [daemon] listen: a socket path has at most %zu bytes, this one %zu: %s",
+		        listen->origin, limit, strlen(config->listen), config->listen);
 	}
 }
 
-static void apply_flag(struct config *config, const char *section, const char *name, const char *text)
+static void apply_flag(struct config *config, const char *section, const char *name,
+                       const char *text)
 {
 	const struct config_key *key = config_key_find(section, name);
 	struct config_value *value = find_value(config, section, key);
@@ -893,7 +940,8 @@ static struct config *config_start(const char *file)
 	return config;
 }
 
-static struct config *config_finish(struct config *config, const struct config_flags *flags, struct err *err)
+static struct config *config_finish(struct config *config, const struct config_flags *flags,
+                                    struct err *err)
 {
 	apply_flag(config, "daemon", "root", flags->root);
 	apply_flag(config, "daemon", "state", flags->state);
@@ -913,7 +961,8 @@ static struct config *config_finish(struct config *config, const struct config_f
 	return config;
 }
 
-struct config *config_from_text(const char *file, const char *text, size_t len, const struct config_flags *flags, struct err *err)
+struct config *config_from_text(const char *file, const char *text, size_t len,
+                                const struct config_flags *flags, struct err *err)
 {
 	struct config *config = config_start(file);
 	cleanup_free char *copy = xcalloc(1, len + 1); /* terminated */
@@ -979,7 +1028,8 @@ int config_print(const struct config *config, struct buf *out)
 			if (buf_printf(out, "%s[%s]\n", i ? "\n" : "", value->section) < 0)
 				return -1;
 		}
-		if (buf_printf(out, "%s = %s%s# %s\n", value->key->name, value->text, *value->text ? " " : "", value->origin) < 0)
+		if (buf_printf(out, "%s = %s%s# %s\n", value->key->name, value->text,
+		               *value->text ? " " : "", value->origin) < 0)
 			return -1;
 	}
 	return 0;
@@ -1008,9 +1058,10 @@ static int print_doc(const char *doc, struct buf *out)
 
 int config_sample(struct buf *out)
 {
-	if (print_doc("The configuration of coracle. Every key is shown with its default; drop-ins in coracle.conf.d are read after "
-		      "this file. Lists are comma separated, or have one value per indented line.",
-		      out) < 0)
+	if (print_doc(
+		    "The configuration of coracle. Every key is shown with its default; drop-ins in coracle.conf.d are read after "
+		    "this file. Lists are comma separated, or have one value per indented line.",
+		    out) < 0)
 		return -1;
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		const struct config_key *key = &keys[i];
@@ -1018,10 +1069,12 @@ int config_sample(struct buf *out)
 		if (i == 0 || !streq(keys[i - 1].section, key->section)) {
 			bool pattern = streq(key->section, "runtime NAME");
 
-			if (buf_printf(out, "\n%s[%s]\n", pattern ? "# " : "", pattern ? "runtime crun" : key->section) < 0)
+			if (buf_printf(out, "\n%s[%s]\n", pattern ? "# " : "",
+			               pattern ? "runtime crun" : key->section) < 0)
 				return -1;
 		}
-		if (print_doc(key->doc, out) < 0 || buf_printf(out, "#%s =%s%s\n", key->name, *key->dflt ? " " : "", key->dflt) < 0)
+		if (print_doc(key->doc, out) < 0 ||
+		    buf_printf(out, "#%s =%s%s\n", key->name, *key->dflt ? " " : "", key->dflt) < 0)
 			return -1;
 	}
 	return 0;

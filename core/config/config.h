@@ -19,14 +19,15 @@
 #include "core/base/log.h"
 
 struct config_runtime { /* [runtime NAME] */
-	char *name;	  /* handler; "" is the default handler's alias */
-	char *path;	  /* absolute or a name looked up on PATH */
-	char *sandbox;	  /* controller: "pinned" (default) or "pause" */
+	char *name;     /* handler; "" is the default handler's alias */
+	char *path;     /* absolute or a name looked up on PATH */
+	char *sandbox;  /* controller: "pinned" (default) or "pause" */
 };
 
 struct config_problem {
 	bool fatal;
-	char text[360]; /* "/etc/coracle/coracle.conf:12: unknown key "loglevel" in [daemon] (did you mean "log_level"?)" */
+	char text
+		[360]; /* "/etc/coracle/coracle.conf:12: unknown key "loglevel" in [daemon] (did you mean "log_level"?)" */
 };
 
 struct config {
@@ -34,7 +35,8 @@ struct config {
 	char *file, *root, *state, *listen; /* listen: socket path; default <state>/coracle.sock */
 	enum log_level log_level;
 	/* [tcp] (service is on unless disable_tcp_service; used by a later release) is not here until something reads it */
-	struct config_runtime *runtimes; /* from [runtime NAME]; empty: crun, else runc, found on PATH */
+	struct config_runtime
+		*runtimes; /* from [runtime NAME]; empty: crun, else runc, found on PATH */
 	size_t nruntimes;
 	char *default_runtime; /* NULL: the first that is found */
 	char *cni_conf_dir;    /* /etc/cni/net.d */
@@ -43,10 +45,10 @@ struct config {
 	char *registry_hosts_dir; /* ':' separated, first hit wins: /etc/coracle/hosts.d:/etc/containerd/certs.d */
 	bool keep_blobs;
 	char **pinned_images;
-	uint64_t journal_keep_bytes;	/* 64 MiB */
+	uint64_t journal_keep_bytes;    /* 64 MiB */
 	uint64_t journal_segment_bytes; /* 4 MiB; 64 KiB allowed for tests */
-	int64_t nri_hold_ms;		/* 24 h */
-	char *nri_plugin_dir;		/* /opt/nri/plugins */
+	int64_t nri_hold_ms;            /* 24 h */
+	char *nri_plugin_dir;           /* /opt/nri/plugins */
 
 	struct config_problem *problems;
 	size_t nproblems;
@@ -64,23 +66,23 @@ NODISCARD struct config *config_load(const struct config_flags *flags, struct er
 void config_free(struct config *config);
 
 /* The same over one text instead of files, for tests and the fuzzer; @file is what problems name. */
-NODISCARD struct config *config_from_text(const char *file, const char *text, size_t len, const struct config_flags *flags,
-					  struct err *err);
+NODISCARD struct config *config_from_text(const char *file, const char *text, size_t len,
+                                          const struct config_flags *flags, struct err *err);
 
 DEFINE_CLEANUP_PTR(struct config, config_free);
 
 /* --- the table of keys: sample file, man page, `--print-config` and migrate-config's --conf-out are made from it */
 
 enum config_type {
-	CONFIG_PATH,	 /* absolute */
+	CONFIG_PATH, /* absolute */
 	CONFIG_PATH_LIST,
-	CONFIG_PROGRAM,	 /* absolute path, or a name looked up on PATH */
-	CONFIG_HANDLER,	 /* name of a runtime handler */
-	CONFIG_LIST,	 /* comma separated, or one value per indented line */
-	CONFIG_BOOL,	 /* true false yes no on off 1 0 */
-	CONFIG_BYTES,	 /* 4096, 64K, 64MiB: powers of 1024 */
+	CONFIG_PROGRAM,  /* absolute path, or a name looked up on PATH */
+	CONFIG_HANDLER,  /* name of a runtime handler */
+	CONFIG_LIST,     /* comma separated, or one value per indented line */
+	CONFIG_BOOL,     /* true false yes no on off 1 0 */
+	CONFIG_BYTES,    /* 4096, 64K, 64MiB: powers of 1024 */
 	CONFIG_DURATION, /* 1h30m, 500ms: Go's syntax */
-	CONFIG_CHOICE,	 /* one of choices */
+	CONFIG_CHOICE,   /* one of choices */
 };
 
 struct config_key {
@@ -92,9 +94,9 @@ struct config_key {
 	int64_t min, max;    /* bytes or nanoseconds; both 0: no numbers */
 	const char *flag;    /* command line option that wins over the file, NULL: none */
 	bool reloadable;     /* takes effect on SIGHUP */
-	bool fatal;	     /* a bad value makes the start fail instead of being ignored */
+	bool fatal;          /* a bad value makes the start fail instead of being ignored */
 	const char *doc;     /* one or two sentences for manual and sample */
-	size_t offset;	     /* private */
+	size_t offset;       /* private */
 };
 
 size_t config_key_count(void);

@@ -42,11 +42,11 @@
 #include "core/base/sys.h"
 #include "core/loop/loop_internal.h"
 
-#define MAX_FDS		   64 /* fd map, stdio and what we need ourselves */
-#define INHERIT_MIN	   10 /* as_fd -1 lands here or above */
+#define MAX_FDS            64 /* fd map, stdio and what we need ourselves */
+#define INHERIT_MIN        10 /* as_fd -1 lands here or above */
 #define DEFAULT_MAX_OUTPUT (1024 * 1024)
-#define STATUS_WAIT_MS	   5 /* half of a callback's budget */
-#define STUCK_AFTER_MS	   5000
+#define STATUS_WAIT_MS     5 /* half of a callback's budget */
+#define STUCK_AFTER_MS     5000
 #define STATUS_EXEC_FAILED 127
 
 enum stage { STAGE_NONE, STAGE_OPLOCK, STAGE_CGROUP, STAGE_FDS, STAGE_EXEC };
@@ -64,7 +64,7 @@ struct capture {
 	struct loop_io *io;
 	char *data;
 	size_t len, cap;
-	size_t max;	/* what is handed out at most */
+	size_t max;     /* what is handed out at most */
 	bool keep_tail; /* drop from the front instead of the end */
 	bool truncated;
 };
@@ -332,7 +332,8 @@ static const char *capture_text(struct capture *cap, size_t *ret_len)
 	return cap->data ? cap->data + skip : "";
 }
 
-static int capture_open(struct capture *cap, struct child *child, size_t max, bool keep_tail, int *ret_write_fd)
+static int capture_open(struct capture *cap, struct child *child, size_t max, bool keep_tail,
+                        int *ret_write_fd)
 {
 	int fds[2];
 
@@ -474,7 +475,8 @@ static void on_exit_of_child(void *arg, uint32_t events)
 		return;
 	child->ended = true;
 	if (pid < 0)
-		wstatus = 255 << 8; /* reaped by somebody else: it ended, we cannot know how; never 0 */
+		wstatus = 255
+		          << 8; /* reaped by somebody else: it ended, we cannot know how; never 0 */
 
 	if (child->stuck)
 		loop_children(child->loop)->stuck--;
@@ -569,7 +571,8 @@ static int plan_stdio(struct plan *plan, struct child *child, struct fd_set_own 
 			continue;
 		if (wanted) {
 			fd = -1;
-			rc = capture_open(n == 1 ? &child->out : &child->err, child, max, n == 2, &fd);
+			rc = capture_open(n == 1 ? &child->out : &child->err, child, max, n == 2,
+			                  &fd);
 			own(owned, fd);
 			if (rc < 0)
 				return rc;
@@ -611,7 +614,8 @@ static int watch_child(struct child *child, bool started, struct err *err)
 	child->pidfd = sys_pidfd_open(child->pid, 0);
 	if (child->pidfd < 0)
 		return err_sys(err, -child->pidfd, "pidfd of process %d", (int)child->pid);
-	child->pid_io = loop_io_new(child->loop, child->pidfd, EPOLLIN, on_exit_of_child, child, child->name, err);
+	child->pid_io = loop_io_new(child->loop, child->pidfd, EPOLLIN, on_exit_of_child, child,
+	                            child->name, err);
 	if (!child->pid_io)
 		return -1;
 	for (size_t i = 0; i < ARRAY_SIZE(captures); i++) {
@@ -619,7 +623,8 @@ static int watch_child(struct child *child, bool started, struct err *err)
 
 		if (cap->fd < 0)
 			continue;
-		cap->io = loop_io_new(child->loop, cap->fd, EPOLLIN, on_capture, cap, child->name, err);
+		cap->io = loop_io_new(child->loop, cap->fd, EPOLLIN, on_capture, cap, child->name,
+		                      err);
 		if (!cap->io)
 			return -1;
 	}
@@ -627,7 +632,8 @@ static int watch_child(struct child *child, bool started, struct err *err)
 		close(take_fd(&child->status_fd));
 		return 0;
 	}
-	child->status_io = loop_io_new(child->loop, child->status_fd, EPOLLIN, on_late_status, child, child->name, err);
+	child->status_io = loop_io_new(child->loop, child->status_fd, EPOLLIN, on_late_status,
+	                               child, child->name, err);
 	return child->status_io ? 0 : -1;
 }
 
@@ -661,7 +667,8 @@ static struct child *child_new(struct loop *loop, const struct child_args *args)
 	return child;
 }
 
-static int plan_fds(struct plan *plan, struct child *child, struct fd_set_own *owned, struct err *err)
+static int plan_fds(struct plan *plan, struct child *child, struct fd_set_own *owned,
+                    struct err *err)
 {
 	const struct child_args *args = plan->args;
 	struct stat st;
@@ -696,7 +703,9 @@ static int check_program(const char *path, struct err *err)
 
 struct child *child_spawn(struct loop *loop, const struct child_args *args, struct err *err)
 {
-	static char *const path_only[] = { (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	static char *const path_only[] = {
+		(char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL
+	};
 	cleanup(own_close) struct fd_set_own owned = { .n = 0 };
 	struct plan plan = { .args = args, .next_fd = INHERIT_MIN, .exec_fd = args->exec_fd };
 	struct status_msg msg = { .stage = STAGE_NONE };
@@ -804,17 +813,19 @@ int child_check(const struct child_args *args, const struct child_result *result
 
 	last_line(result->errout, result->errout_len, line, sizeof(line));
 	if (result->stuck)
-		return err_set(err, CODE_DEADLINE_EXCEEDED, "%s: stuck (pid %d survives SIGKILL)", args->name, (int)result->pid);
+		return err_set(err, CODE_DEADLINE_EXCEEDED, "%s: stuck (pid %d survives SIGKILL)",
+		               args->name, (int)result->pid);
 	if (result->timed_out)
-		return err_set(err, CODE_DEADLINE_EXCEEDED, "%s: timed out after %g s%s%s", args->name,
-			       (double)args->timeout_ms / 1000, line[0] ? ": " : "", line);
+		return err_set(err, CODE_DEADLINE_EXCEEDED, "%s: timed out after %g s%s%s",
+		               args->name, (double)args->timeout_ms / 1000, line[0] ? ": " : "",
+		               line);
 	if (result->cancelled)
 		return err_set(err, CODE_CANCELLED, "%s: cancelled", args->name);
 	if (WIFEXITED(result->wstatus) && WEXITSTATUS(result->wstatus) == 0)
 		return 0;
 	if (WIFEXITED(result->wstatus))
-		return err_set(err, CODE_UNKNOWN, "%s: exit status %d%s%s", args->name, WEXITSTATUS(result->wstatus),
-			       line[0] ? ": " : "", line);
-	return err_set(err, CODE_UNKNOWN, "%s: killed by signal %d%s%s", args->name, WTERMSIG(result->wstatus),
-		       line[0] ? ": " : "", line);
+		return err_set(err, CODE_UNKNOWN, "%s: exit status %d%s%s", args->name,
+		               WEXITSTATUS(result->wstatus), line[0] ? ": " : "", line);
+	return err_set(err, CODE_UNKNOWN, "%s: killed by signal %d%s%s", args->name,
+	               WTERMSIG(result->wstatus), line[0] ? ": " : "", line);
 }

@@ -23,10 +23,10 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
-#define BACKLOG		512
-#define ACCEPT_BURST	64
-#define OUT_OF_FDS_MS	100
-#define SOCKET_MODE	0660
+#define BACKLOG       512
+#define ACCEPT_BURST  64
+#define OUT_OF_FDS_MS 100
+#define SOCKET_MODE   0660
 
 struct listener {
 	struct loop *loop;
@@ -39,7 +39,8 @@ struct listener {
 	char *path; /* unix */
 	dev_t dev;
 	ino_t ino;
-	bool accepting, dead; /* fn may free the listener: the memory goes when the accept loop ends */
+	bool accepting,
+		dead; /* fn may free the listener: the memory goes when the accept loop ends */
 };
 
 static void peer_of_unix(int fd, struct listener_peer *peer)
@@ -52,7 +53,8 @@ static void peer_of_unix(int fd, struct listener_peer *peer)
 	peer->pid = cred.pid;
 	peer->uid = cred.uid;
 	peer->gid = cred.gid;
-	snprintf(peer->text, sizeof(peer->text), "unix pid %d uid %u", (int)cred.pid, (unsigned)cred.uid);
+	snprintf(peer->text, sizeof(peer->text), "unix pid %d uid %u", (int)cred.pid,
+	         (unsigned)cred.uid);
 }
 
 /* "1.2.3.4:80", "[::1]:80" */
@@ -92,9 +94,11 @@ static void on_ready(void *arg, uint32_t events)
 		socklen_t len = sizeof(addr);
 		int one = 1, fd;
 
-		fd = accept4(listener->fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(listener->fd, (struct sockaddr *)&addr, &len,
+		             SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			    errno == ENOMEM) {
 				/* The connection stays in the backlog and would wake us at once. */
 				loop_io_set(listener->io, 0);
 				loop_timer_arm_in(listener->loop, &listener->retry, OUT_OF_FDS_MS);
@@ -122,7 +126,9 @@ static struct listener *listener_make(struct loop *loop, int fd, const char *pat
 {
 	struct listener *listener = xcalloc(1, sizeof(*listener));
 
-	*listener = (struct listener){ .loop = loop, .fd = fd, .path = xstrdup(path), .address = address };
+	*listener = (struct listener){
+		.loop = loop, .fd = fd, .path = path ? xstrdup(path) : NULL, .address = address
+	};
 	loop_timer_init(&listener->retry, on_retry, listener, "listener retry");
 	return listener;
 }
@@ -136,7 +142,8 @@ struct listener *listener_unix(struct loop *loop, const char *path, struct err *
 	ensure(loop && path);
 	fd = unix_listen(path, SOCK_STREAM | SOCK_NONBLOCK, SOCKET_MODE, BACKLOG);
 	if (fd == -EADDRINUSE) {
-		err_set(err, CODE_ALREADY_EXISTS, "listen on %s: another process answers there", path);
+		err_set(err, CODE_ALREADY_EXISTS, "listen on %s: another process answers there",
+		        path);
 		return NULL;
 	}
 	if (fd == -EEXIST) {
@@ -158,24 +165,29 @@ struct listener *listener_unix(struct loop *loop, const char *path, struct err *
 /* host:port with a numeric host, "localhost", "*" or nothing (every address). */
 static int parse_tcp(const char *address, struct addrinfo **ret, struct err *err)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV };
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+		                  .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV };
 	cleanup_free char *host_text = NULL;
 	struct str host, port;
 	uint64_t number;
 	char service[8];
 
 	if (!str_rcut(str_of(address), ':', &host, &port) || str_u64(port, 65535, &number) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "listen address \"%s\": want host:port or [v6]:port", address);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "listen address \"%s\": want host:port or [v6]:port", address);
 	if (host.len >= 2 && host.p[0] == '[' && host.p[host.len - 1] == ']')
 		host = (struct str){ host.p + 1, host.len - 2 };
 	else if (memchr(host.p, ':', host.len))
-		return err_set(err, CODE_INVALID_ARGUMENT, "listen address \"%s\": an IPv6 host stands in brackets", address);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "listen address \"%s\": an IPv6 host stands in brackets", address);
 	if (str_eq_c(host, "localhost"))
 		host = STR("127.0.0.1");
 	host_text = host.len == 0 || str_eq_c(host, "*") ? NULL : str_dup(host);
-	ignore(str_format(service, sizeof(service), "%u", (unsigned)number)); /* five digits at most */
+	ignore(str_format(service, sizeof(service), "%u",
+	                  (unsigned)number)); /* five digits at most */
 	if (getaddrinfo(host_text, service, &hints, ret) != 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "listen address \"%s\": the host is not an IP address", address);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "listen address \"%s\": the host is not an IP address", address);
 	return 0;
 }
 
@@ -189,7 +201,7 @@ struct listener *listener_tcp(struct loop *loop, const char *address, struct err
 	int one = 1, sys;
 
 	ensure(loop && address);
-	if (parse_tcp(address, &info, err) < 0)
+	if (parse_tcp(address, &info, err) < 0 || !info)
 		return NULL;
 	fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
@@ -198,7 +210,8 @@ struct listener *listener_tcp(struct loop *loop, const char *address, struct err
 		sys = errno;
 		freeaddrinfo(info);
 		if (sys == EADDRINUSE)
-			err_set(err, CODE_ALREADY_EXISTS, "listen on %s: the port is taken", address);
+			err_set(err, CODE_ALREADY_EXISTS, "listen on %s: the port is taken",
+			        address);
 		else
 			err_sys(err, sys, "listen on %s", address);
 		return NULL;
@@ -213,7 +226,8 @@ int listener_start(struct listener *listener, listener_fn fn, void *arg, struct 
 	ensure(fn && !listener->io);
 	listener->fn = fn;
 	listener->arg = arg;
-	listener->io = loop_io_new(listener->loop, listener->fd, EPOLLIN, on_ready, listener, "listener", err);
+	listener->io = loop_io_new(listener->loop, listener->fd, EPOLLIN, on_ready, listener,
+	                           "listener", err);
 	return listener->io ? 0 : err_wrap(err, "listen on %s", listener->address);
 }
 
@@ -230,8 +244,10 @@ void listener_free(struct listener *listener)
 		return;
 	loop_timer_disarm(listener->loop, &listener->retry);
 	loop_io_free(listener->io);
-	if (listener->path && lstat(listener->path, &st) == 0 && st.st_dev == listener->dev && st.st_ino == listener->ino)
-		ignore(unlink(listener->path) < 0); /* a left-over socket file is replaced by the next start */
+	if (listener->path && lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
+	    st.st_ino == listener->ino)
+		ignore(unlink(listener->path) <
+		       0); /* a left-over socket file is replaced by the next start */
 	close(listener->fd);
 	free(listener->path);
 	free(listener->address);

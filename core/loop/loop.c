@@ -31,8 +31,8 @@
 #include "core/loop/loop_internal.h"
 
 #define EVENTS_PER_TURN 64
-#define SLOW_NS		(10 * NS_PER_MS)
-#define SIGNALS		65
+#define SLOW_NS         (10 * NS_PER_MS)
+#define SIGNALS         65
 
 struct loop_io {
 	struct loop *loop;
@@ -88,12 +88,14 @@ static void slow_end(struct loop *loop, int64_t began_ns, const char *name)
 		return;
 	loop->slow++;
 	if (log_limit_pass(&loop->slow_limit))
-		log_warn(NULL, "event loop: handler %s took %lld ms", name, (long long)(took_ns / NS_PER_MS));
+		log_warn(NULL, "event loop: handler %s took %lld ms", name,
+		         (long long)(took_ns / NS_PER_MS));
 }
 
 /* --- descriptors */
 
-struct loop_io *loop_io_new(struct loop *loop, int fd, uint32_t events, loop_io_fn fn, void *arg, const char *name, struct err *err)
+struct loop_io *loop_io_new(struct loop *loop, int fd, uint32_t events, loop_io_fn fn, void *arg,
+                            const char *name, struct err *err)
 {
 	struct epoll_event event = { .events = events };
 	struct loop_io *io;
@@ -101,7 +103,9 @@ struct loop_io *loop_io_new(struct loop *loop, int fd, uint32_t events, loop_io_
 	ensure(loop && fd >= 0 && fn && name);
 
 	io = xcalloc(1, sizeof(*io));
-	*io = (struct loop_io){ .loop = loop, .fd = fd, .events = events, .fn = fn, .arg = arg, .name = name };
+	*io = (struct loop_io){
+		.loop = loop, .fd = fd, .events = events, .fn = fn, .arg = arg, .name = name
+	};
 	event.data.ptr = io;
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
 		int sys = errno;
@@ -181,7 +185,8 @@ static void heap_down(struct loop *loop, size_t at)
 
 		if (child >= loop->heap_len)
 			break;
-		if (child + 1 < loop->heap_len && loop->heap[child + 1]->due_ns < loop->heap[child]->due_ns)
+		if (child + 1 < loop->heap_len &&
+		    loop->heap[child + 1]->due_ns < loop->heap[child]->due_ns)
 			child++;
 		if (timer->due_ns <= loop->heap[child]->due_ns)
 			break;
@@ -272,7 +277,8 @@ static bool run_timers(struct loop *loop)
 static void arm_timer_fd(struct loop *loop)
 {
 	int64_t due_ns = loop->heap_len > 0 ? MAX(loop->heap[0]->due_ns, 1) : 0;
-	struct itimerspec spec = { .it_value = { .tv_sec = due_ns / NS_PER_S, .tv_nsec = due_ns % NS_PER_S } };
+	struct itimerspec spec = { .it_value = { .tv_sec = due_ns / NS_PER_S,
+		                                 .tv_nsec = due_ns % NS_PER_S } };
 
 	if (due_ns == loop->armed_ns)
 		return;
@@ -399,7 +405,9 @@ static void on_signal(void *arg, uint32_t events)
 	}
 }
 
-int loop_signal(struct loop *loop, int sig, void (*fn)(void *arg, const struct signalfd_siginfo *info), void *arg, struct err *err)
+int loop_signal(struct loop *loop, int sig,
+                void (*fn)(void *arg, const struct signalfd_siginfo *info), void *arg,
+                struct err *err)
 {
 	sigset_t set;
 	int fd, sys;
@@ -454,7 +462,8 @@ static bool turn(struct loop *loop, bool block)
 	n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, timeout_ms);
 	if (n < 0 && errno != EINTR)
 		loop->broken = errno;
-	if (n <= 0 && block && clock_is_virtual() && list_empty(&loop->defers) && loop->heap_len > 0)
+	if (n <= 0 && block && clock_is_virtual() && list_empty(&loop->defers) &&
+	    loop->heap_len > 0)
 		clock_virtual_advance(MAX(loop->heap[0]->due_ns - clock_boot_ns(), 0));
 
 	for (int i = 0; i < n; i++) {
@@ -486,7 +495,8 @@ int loop_run(struct loop *loop, struct err *err)
 	loop->stop = false;
 	while (!loop->stop && !loop->broken) {
 		/* Under a virtual clock a turn never waits, so with neither timer nor event left this would spin. */
-		if (!turn(loop, true) && clock_is_virtual() && list_empty(&loop->defers) && loop->heap_len == 0) {
+		if (!turn(loop, true) && clock_is_virtual() && list_empty(&loop->defers) &&
+		    loop->heap_len == 0) {
 			struct epoll_event event;
 
 			loop->waits++;

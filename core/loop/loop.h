@@ -10,9 +10,9 @@
 #ifndef CORACLE_CORE_LOOP_LOOP_H
 #define CORACLE_CORE_LOOP_LOOP_H
 
-#include <sys/signalfd.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/signalfd.h>
 
 #include "core/base/attr.h"
 #include "core/base/err.h"
@@ -36,21 +36,22 @@ void loop_wake(struct loop *loop);
 /* --- descriptors: level triggered; events are EPOLLIN | EPOLLOUT | EPOLLPRI, EPOLLHUP and EPOLLERR always reported */
 typedef void (*loop_io_fn)(void *arg, uint32_t events);
 /* The fd is borrowed: release the handle before closing it. NULL when the kernel refuses (err set). */
-NODISCARD struct loop_io *loop_io_new(struct loop *loop, int fd, uint32_t events, loop_io_fn fn, void *arg, const char *name,
-				      struct err *err);
+NODISCARD struct loop_io *loop_io_new(struct loop *loop, int fd, uint32_t events, loop_io_fn fn,
+                                      void *arg, const char *name, struct err *err);
 void loop_io_set(struct loop_io *io, uint32_t events); /* 0 pauses all but HUP/ERR */
-void loop_io_free(struct loop_io *io);		       /* NULL is fine */
+void loop_io_free(struct loop_io *io);                 /* NULL is fine */
 
 /* --- timers: CLOCK_BOOTTIME, embedded in their owner, no allocation */
 struct loop_timer {
-	int64_t due_ns; /* clock_boot_ns scale */
+	int64_t due_ns;   /* clock_boot_ns scale */
 	uint32_t heap_at; /* index + 1; 0: not armed */
 	void (*fn)(void *arg);
 	void *arg;
 	const char *name;
 };
 void loop_timer_init(struct loop_timer *timer, void (*fn)(void *arg), void *arg, const char *name);
-void loop_timer_arm(struct loop *loop, struct loop_timer *timer, int64_t due_ns); /* re-arming moves it */
+void loop_timer_arm(struct loop *loop, struct loop_timer *timer,
+                    int64_t due_ns); /* re-arming moves it */
 void loop_timer_arm_in(struct loop *loop, struct loop_timer *timer, int64_t delay_ms);
 void loop_timer_disarm(struct loop *loop, struct loop_timer *timer); /* safe when not armed */
 bool loop_timer_armed(const struct loop_timer *timer);
@@ -75,8 +76,9 @@ void loop_hook_add(struct loop *loop, struct loop_hook *hook, void (*fn)(void *a
 void loop_hook_remove(struct loop_hook *hook);
 
 /* --- signals through one signalfd (blocked in the whole process from here on) */
-NODISCARD int loop_signal(struct loop *loop, int sig, void (*fn)(void *arg, const struct signalfd_siginfo *info), void *arg,
-			  struct err *err);
+NODISCARD int loop_signal(struct loop *loop, int sig,
+                          void (*fn)(void *arg, const struct signalfd_siginfo *info), void *arg,
+                          struct err *err);
 
 /* Handlers over 10 ms are logged with their name; the count since start, for stats and tests. */
 uint64_t loop_slow_count(const struct loop *loop);

@@ -13,7 +13,7 @@
 
 struct loop_children {
 	struct list list; /* struct child */
-	size_t stuck;	  /* of those, the ones that survived SIGKILL */
+	size_t stuck;     /* of those, the ones that survived SIGKILL */
 };
 
 struct loop_children *loop_children(struct loop *loop);

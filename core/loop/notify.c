@@ -37,7 +37,8 @@ void notify_init(struct notify *notify)
 	const char *path = getenv("NOTIFY_SOCKET");
 
 	*notify = (struct notify){ .fd = -1 };
-	if (path && (path[0] == '/' || path[0] == '@') && path[1] && str_copy(notify->path, sizeof(notify->path), path) == 0)
+	if (path && (path[0] == '/' || path[0] == '@') && path[1] &&
+	    str_copy(notify->path, sizeof(notify->path), path) == 0)
 		notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (notify->fd >= 0)
 		notify->watchdog_ns = watchdog_from_environment();
@@ -64,8 +65,9 @@ void notify_send(struct notify *notify, const char *fmt, ...)
 	memcpy(addr.sun_path, notify->path, len);
 	if (addr.sun_path[0] == '@')
 		addr.sun_path[0] = '\0'; /* abstract: the length tells where the name ends */
-	ignore(sendto(notify->fd, text, MIN((size_t)n, sizeof(text) - 1), MSG_NOSIGNAL, (const struct sockaddr *)&addr,
-		      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0);
+	ignore(sendto(notify->fd, text, MIN((size_t)n, sizeof(text) - 1), MSG_NOSIGNAL,
+	              (const struct sockaddr *)&addr,
+	              (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0);
 }
 
 void notify_release(struct notify *notify)

@@ -18,7 +18,8 @@ struct notify {
 };
 
 void notify_init(struct notify *notify);
-void notify_send(struct notify *notify, const char *fmt, ...) PRINTF_LIKE(2, 3); /* "READY=1\nSTATUS=..." */
+void notify_send(struct notify *notify, const char *fmt, ...)
+	PRINTF_LIKE(2, 3); /* "READY=1\nSTATUS=..." */
 void notify_release(struct notify *notify);
 
 #endif

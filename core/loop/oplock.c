@@ -34,8 +34,10 @@ int oplock_take(struct oplock *lock, const char *dir, const char *id, uint64_t s
 {
 	struct oplock taken = { .fd = -1 };
 
-	if (str_format(taken.path, sizeof(taken.path), "%s/%s.%llu", dir, id, (unsigned long long)seq) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "op lock: path too long: %s/%s", dir, id);
+	if (str_format(taken.path, sizeof(taken.path), "%s/%s.%llu", dir, id,
+	               (unsigned long long)seq) < 0)
+		return err_set(err, CODE_INVALID_ARGUMENT, "op lock: path too long: %s/%s", dir,
+		               id);
 	taken.fd = open(taken.path, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (taken.fd < 0)
 		return err_sys(err, errno, "op lock %s", taken.path);
@@ -56,7 +58,8 @@ static enum oplock_probe probe_file(int dirfd, const char *name, bool sweep)
 	cleanup_close int fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
-		return errno == ENOENT ? OPLOCK_NONE : OPLOCK_HELD; /* what cannot be judged is not free */
+		return errno == ENOENT ? OPLOCK_NONE
+		                       : OPLOCK_HELD; /* what cannot be judged is not free */
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return OPLOCK_HELD;
 	if (sweep)
@@ -84,7 +87,8 @@ static void each_op_file(const char *dir, const char *id, op_file_fn fn, void *a
 	if (!d)
 		return;
 	while ((entry = readdir(d))) {
-		if (strncmp(entry->d_name, id, len) == 0 && entry->d_name[len] == '.' && !fn(dirfd(d), entry->d_name, arg))
+		if (strncmp(entry->d_name, id, len) == 0 && entry->d_name[len] == '.' &&
+		    !fn(dirfd(d), entry->d_name, arg))
 			break;
 	}
 	closedir(d);
@@ -104,7 +108,8 @@ static bool probe_one(int dirfd, const char *name, void *arg)
 		probe->worst = found;
 	return true;
 }
-_Static_assert(OPLOCK_NONE < OPLOCK_FREE && OPLOCK_FREE < OPLOCK_HELD, "the worst answer wins by order");
+_Static_assert(OPLOCK_NONE < OPLOCK_FREE && OPLOCK_FREE < OPLOCK_HELD,
+               "the worst answer wins by order");
 
 enum oplock_probe oplock_probe(const char *dir, const char *id, bool sweep)
 {
@@ -211,7 +216,8 @@ static bool in_cgroup(pid_t pid, const char *cgroup)
 		/* hierarchy:controllers:path */
 		if (!str_cut(line, ':', &head, &path) || !str_cut(path, ':', &head, &path))
 			continue;
-		if (str_starts(path, cgroup) && (path.len == strlen(cgroup) || path.p[strlen(cgroup)] == '/'))
+		if (str_starts(path, cgroup) &&
+		    (path.len == strlen(cgroup) || path.p[strlen(cgroup)] == '/'))
 			return true;
 	}
 	return false;
@@ -231,7 +237,8 @@ static void read_comm(pid_t pid, char *comm, size_t size)
 	ignore(str_copy(comm, size, text)); /* 15 characters at most; "" would be as true */
 }
 
-int oplock_holders(const char *dir, const char *id, const char *skip_cgroup, struct oplock_holder *ret, size_t max)
+int oplock_holders(const char *dir, const char *id, const char *skip_cgroup,
+                   struct oplock_holder *ret, size_t max)
 {
 	struct op_files ops = { .nfiles = 0 };
 	struct dirent *entry;
@@ -249,7 +256,8 @@ int oplock_holders(const char *dir, const char *id, const char *skip_cgroup, str
 
 		if (str_u64(str_of(entry->d_name), INT32_MAX, &pid) < 0 || (pid_t)pid == getpid())
 			continue;
-		if (!holds_op_file(&ops, (pid_t)pid) || (skip_cgroup && in_cgroup((pid_t)pid, skip_cgroup)))
+		if (!holds_op_file(&ops, (pid_t)pid) ||
+		    (skip_cgroup && in_cgroup((pid_t)pid, skip_cgroup)))
 			continue;
 		if ((size_t)found < max) {
 			struct oplock_holder *holder = &ret[found];
@@ -283,7 +291,8 @@ int oplock_kill(const char *dir, const char *id, const char *skip_cgroup)
 			struct op_files ops = { .nfiles = 0 };
 
 			each_op_file(dir, id, collect_file, &ops);
-			if (holds_op_file(&ops, holders[i].pid) && sys_pidfd_send_signal(pidfd, SIGKILL) >= 0)
+			if (holds_op_file(&ops, holders[i].pid) &&
+			    sys_pidfd_send_signal(pidfd, SIGKILL) >= 0)
 				killed++;
 		}
 	}

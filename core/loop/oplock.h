@@ -21,7 +21,8 @@ struct oplock {
 };
 
 /* O_EXCL create + flock of <dir>/<id>.<seq>. */
-NODISCARD int oplock_take(struct oplock *lock, const char *dir, const char *id, uint64_t seq, struct err *err);
+NODISCARD int oplock_take(struct oplock *lock, const char *dir, const char *id, uint64_t seq,
+                          struct err *err);
 /* End of the op: close ours; unlink the file if no child holds it any more (else the next start's sweep does). */
 void oplock_drop(struct oplock *lock);
 
@@ -36,7 +37,8 @@ struct oplock_holder {
 };
 /* Processes that hold an op file of @id open (by inode, from /proc/PID/fd). Returns how many were found, at most @max filled.
  * @skip_cgroup: processes in this cgroup (the container's own init) are not holders; NULL: none skipped. */
-NODISCARD int oplock_holders(const char *dir, const char *id, const char *skip_cgroup, struct oplock_holder *ret, size_t max);
+NODISCARD int oplock_holders(const char *dir, const char *id, const char *skip_cgroup,
+                             struct oplock_holder *ret, size_t max);
 /* SIGKILL every holder that is not daemonized; how many. */
 int oplock_kill(const char *dir, const char *id, const char *skip_cgroup);
 

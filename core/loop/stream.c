@@ -23,8 +23,8 @@
 #include "core/base/fd.h"
 #include "core/base/mem.h"
 
-#define READ_CHUNK	 (16 * 1024)
-#define READ_BURST	 (256 * 1024) /* then other descriptors get their turn */
+#define READ_CHUNK (16 * 1024)
+#define READ_BURST (256 * 1024) /* then other descriptors get their turn */
 
 struct stream {
 	struct loop *loop;
@@ -73,7 +73,8 @@ static void on_events(void *arg, uint32_t events);
 /* Watch again if need be; false and on_end later when the kernel refuses. */
 static void watch(struct stream *s)
 {
-	bool wanted = (!s->read_ended && !s->paused) || (!s->write_dead && s->out.len > s->out_sent);
+	bool wanted =
+		(!s->read_ended && !s->paused) || (!s->write_dead && s->out.len > s->out_sent);
 	struct err err;
 
 	if (wanted && !s->io) {
@@ -174,8 +175,9 @@ static bool do_read(struct stream *s)
 		}
 		if (n < 0) {
 			if (n == -ENOBUFS)
-				err_set(&err, CODE_RESOURCE_EXHAUSTED, "%s: peer sent more than %zu bytes that nobody can use yet", s->name,
-					s->in.max);
+				err_set(&err, CODE_RESOURCE_EXHAUSTED,
+				        "%s: peer sent more than %zu bytes that nobody can use yet",
+				        s->name, s->in.max);
 			else
 				err_sys(&err, (int)-n, "%s: read", s->name);
 			return tell_end(s, &err);
@@ -208,7 +210,8 @@ static void maybe_shutdown(struct stream *s)
 	s->shutdown_done = true;
 	s->write_dead = true;
 	if (s->is_socket)
-		ignore(shutdown(s->fd, SHUT_WR) < 0); /* the peer may be gone: then it needs no EOF */
+		ignore(shutdown(s->fd, SHUT_WR) <
+		       0); /* the peer may be gone: then it needs no EOF */
 }
 
 static ssize_t write_some(struct stream *s, const void *data, size_t len)
@@ -325,14 +328,16 @@ static void on_events(void *arg, uint32_t events)
 	leave(s);
 }
 
-struct stream *stream_new(struct loop *loop, int fd, size_t max_in, size_t max_out, const struct stream_ops *ops, void *arg,
-			  const char *name, struct err *err)
+struct stream *stream_new(struct loop *loop, int fd, size_t max_in, size_t max_out,
+                          const struct stream_ops *ops, void *arg, const char *name,
+                          struct err *err)
 {
 	struct stream *s;
 	int type, rc;
 	socklen_t len = sizeof(type);
 
-	ensure(loop && fd >= 0 && ops && ops->on_data && ops->on_end && name && max_in > 0 && max_out > 0);
+	ensure(loop && fd >= 0 && ops && ops->on_data && ops->on_end && name && max_in > 0 &&
+	       max_out > 0);
 
 	rc = fd_set_nonblock(fd, true);
 	if (rc < 0) {

@@ -26,15 +26,16 @@ struct stream_ops {
 };
 
 /* Takes the descriptor (nonblocking afterwards). max_in/max_out: hard limits in bytes. */
-NODISCARD struct stream *stream_new(struct loop *loop, int fd, size_t max_in, size_t max_out, const struct stream_ops *ops,
-				    void *arg, const char *name, struct err *err);
+NODISCARD struct stream *stream_new(struct loop *loop, int fd, size_t max_in, size_t max_out,
+                                    const struct stream_ops *ops, void *arg, const char *name,
+                                    struct err *err);
 void stream_free(struct stream *stream);
 /* Queue bytes; tries to write at once. -1 when max_out would be exceeded or the stream is dead. */
 NODISCARD int stream_write(struct stream *stream, const void *data, size_t len);
-size_t stream_pending(const struct stream *stream);	/* bytes not written yet */
-bool stream_above_mark(const struct stream *stream);	/* pending > max_out / 2 */
-void stream_pause(struct stream *stream, bool paused);	/* stop/continue reading */
-void stream_shutdown_write(struct stream *stream);	/* half-close after what is pending went out */
+size_t stream_pending(const struct stream *stream);    /* bytes not written yet */
+bool stream_above_mark(const struct stream *stream);   /* pending > max_out / 2 */
+void stream_pause(struct stream *stream, bool paused); /* stop/continue reading */
+void stream_shutdown_write(struct stream *stream); /* half-close after what is pending went out */
 int stream_fd(const struct stream *stream);
 
 #endif

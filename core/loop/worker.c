@@ -24,11 +24,11 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 
-#define BASE_THREADS  4
-#define MAX_THREADS   32
-#define STACK_BYTES   (256 * 1024)
+#define BASE_THREADS   4
+#define MAX_THREADS    32
+#define STACK_BYTES    (256 * 1024)
 #define NOT_WORKING_MS 1000
-#define STUCK_NS      (10 * NS_PER_S)
+#define STUCK_NS       (10 * NS_PER_S)
 
 struct job_queue {
 	struct worker_job *first, **tail;
@@ -129,7 +129,8 @@ static void *thread_main(void *arg)
 		bool first;
 
 		if (!job) {
-			if (worker->stopping || count_threads(worker, clock_mono_ns(), &alive) > BASE_THREADS)
+			if (worker->stopping ||
+			    count_threads(worker, clock_mono_ns(), &alive) > BASE_THREADS)
 				break;
 			worker->idle++;
 			ensure(pthread_cond_wait(&worker->wake, &worker->lock) == 0);
@@ -145,7 +146,8 @@ static void *thread_main(void *arg)
 		first = worker->finished.first == NULL;
 		queue_push(&worker->finished, job);
 		if (first)
-			ignore(write(worker->event_fd, &one, sizeof(one)) < 0); /* full: a wake-up is pending */
+			ignore(write(worker->event_fd, &one, sizeof(one)) <
+			       0); /* full: a wake-up is pending */
 	}
 	self->ended = true;
 	worker_unlock(worker);
@@ -195,14 +197,16 @@ static void grow(struct worker *worker)
 	size_t alive, working;
 	int rc;
 
-	if (worker->waiting.len <= worker->idle) /* each idle thread has been signalled for one of them */
+	if (worker->waiting.len <=
+	    worker->idle) /* each idle thread has been signalled for one of them */
 		return;
 	working = count_threads(worker, clock_mono_ns(), &alive);
 	if (working < BASE_THREADS && (slot = free_slot(worker))) {
 		rc = start_thread(worker, slot);
 		if (rc != 0 && alive == 0)
-			log_error(&(struct log_ctx){ .sys = rc }, "worker: no thread can be started, jobs wait: %s",
-				  errno_name(rc));
+			log_error(&(struct log_ctx){ .sys = rc },
+			          "worker: no thread can be started, jobs wait: %s",
+			          errno_name(rc));
 		if (rc == 0)
 			return;
 	}
@@ -306,7 +310,8 @@ struct worker *worker_new(struct loop *loop, struct err *err)
 		worker_free(worker);
 		return NULL;
 	}
-	worker->io = loop_io_new(loop, worker->event_fd, EPOLLIN, on_event, worker, "worker results", err);
+	worker->io = loop_io_new(loop, worker->event_fd, EPOLLIN, on_event, worker,
+	                         "worker results", err);
 	if (!worker->io) {
 		worker_free(worker);
 		return NULL;
@@ -345,7 +350,8 @@ void worker_free(struct worker *worker)
 
 size_t worker_stuck(const struct worker *const_worker)
 {
-	struct worker *worker = (struct worker *)const_worker; /* the lock is not part of its value */
+	struct worker *worker =
+		(struct worker *)const_worker; /* the lock is not part of its value */
 	int64_t now_ns = clock_mono_ns();
 	size_t stuck = 0;
 

@@ -25,8 +25,11 @@ struct worker_job {
 };
 
 NODISCARD struct worker *worker_new(struct loop *loop, struct err *err);
-void worker_free(struct worker *worker); /* waits for jobs that run, drops queued ones (their done is called too) */
-void worker_submit(struct worker *worker, struct worker_job *job); /* loop thread only; FIFO start order */
+void worker_free(
+	struct worker *
+		worker); /* waits for jobs that run, drops queued ones (their done is called too) */
+void worker_submit(struct worker *worker,
+                   struct worker_job *job); /* loop thread only; FIFO start order */
 /* Inline mode for unit tests: submit runs the job at once, done follows as a deferred call. */
 NODISCARD struct worker *worker_new_inline(struct loop *loop);
 size_t worker_stuck(const struct worker *worker); /* jobs older than 10 s */

@@ -14,11 +14,12 @@
 #include "core/base/sha256.h"
 #include "core/base/str.h"
 
-#define DEFAULT_STATE	"/run/coracle"
+#define DEFAULT_STATE   "/run/coracle"
 #define MAX_ROUTE_BYTES (4 * 1024 * 1024)
-#define FIRST_NET	0x0ac80000u /* 10.200.0.0: away from the 10.42, 10.88, 10.244 and 10.96 of others */
-#define CANDIDATES	(32 * 256)  /* up to 10.231.255.0/24 */
-#define PREFIX_MASK	0xffffff00u
+#define FIRST_NET                                                                                  \
+	0x0ac80000u /* 10.200.0.0: away from the 10.42, 10.88, 10.244 and 10.96 of others */
+#define CANDIDATES  (32 * 256) /* up to 10.231.255.0/24 */
+#define PREFIX_MASK 0xffffff00u
 
 static void hash_state(const char *state_dir, uint8_t digest[SHA256_SIZE])
 {
@@ -38,7 +39,8 @@ void builtin_bridge(const char *state_dir, char name[BUILTIN_BRIDGE_SIZE])
 		return;
 	}
 	hash_state(state_dir, digest);
-	snprintf(name, BUILTIN_BRIDGE_SIZE, "cora-%02x%02x%02x%02x", digest[0], digest[1], digest[2], digest[3]);
+	snprintf(name, BUILTIN_BRIDGE_SIZE, "cora-%02x%02x%02x%02x", digest[0], digest[1],
+	         digest[2], digest[3]);
 }
 
 /* One line of /proc/net/route: name, destination, gateway, ..., mask; addresses are network order printed as a host word. */
@@ -76,7 +78,8 @@ static bool is_routed(uint32_t net, const char *routes, const char *bridge)
 	return false;
 }
 
-int builtin_subnet(const char *state_dir, const char *routes, const char *bridge, uint32_t *ret_subnet, struct err *err)
+int builtin_subnet(const char *state_dir, const char *routes, const char *bridge,
+                   uint32_t *ret_subnet, struct err *err)
 {
 	uint8_t digest[SHA256_SIZE];
 	uint32_t start;
@@ -91,7 +94,9 @@ int builtin_subnet(const char *state_dir, const char *routes, const char *bridge
 			return 0;
 		}
 	}
-	return err_set(err, CODE_RESOURCE_EXHAUSTED, "built-in network: the host has routes to every candidate subnet from 10.200.0.0 to 10.231.255.0");
+	return err_set(
+		err, CODE_RESOURCE_EXHAUSTED,
+		"built-in network: the host has routes to every candidate subnet from 10.200.0.0 to 10.231.255.0");
 }
 
 /* What an earlier start of this boot chose; its pods live in it. */
@@ -113,7 +118,8 @@ static bool read_kept(const char *path, uint32_t *ret_subnet)
 	return true;
 }
 
-static int choose_subnet(const char *state_dir, const char *bridge, uint32_t *ret_subnet, struct err *err)
+static int choose_subnet(const char *state_dir, const char *bridge, uint32_t *ret_subnet,
+                         struct err *err)
 {
 	cleanup_free char *dir = xasprintf("%s/net", state_dir);
 	cleanup_free char *path = xasprintf("%s/builtin.json", dir);
@@ -132,7 +138,8 @@ static int choose_subnet(const char *state_dir, const char *bridge, uint32_t *re
 	rc = fsx_mkdir_p(dir, 0700);
 	if (rc < 0)
 		return err_sys(err, -rc, "built-in network: create %s", dir);
-	ignore(str_format(text, sizeof(text), "{\"subnet\":%u}\n", (unsigned)*ret_subnet)); /* fits */
+	ignore(str_format(text, sizeof(text), "{\"subnet\":%u}\n",
+	                  (unsigned)*ret_subnet)); /* fits */
 	rc = fsx_write(AT_FDCWD, path, text, strlen(text), 0600);
 	if (rc < 0)
 		return err_sys(err, -rc, "built-in network: write %s", path);
@@ -144,20 +151,23 @@ int builtin_conf(const char *state_dir, unsigned with, char **ret_text, struct e
 	cleanup_free char *path = xasprintf("%s/net/ipam", state_dir);
 	cleanup_free char *data_dir = json_quote(path);
 	char bridge[BUILTIN_BRIDGE_SIZE];
-	uint32_t subnet;
+	uint32_t subnet = 0;
 
 	builtin_bridge(state_dir, bridge);
 	if (choose_subnet(state_dir, bridge, &subnet, err) < 0)
 		return -1;
 	/* isGateway makes the bridge plugin switch ip_forward on. The firewall plugin lets the pods through a FORWARD chain
 	 * whose policy is DROP. No CHECK: portmap (1.1.1) then misses the IPv6 rules that an IPv4 pod never gets. */
-	*ret_text = xasprintf("{\"cniVersion\":\"0.4.0\",\"name\":\"%s\",\"disableCheck\":true,\"plugins\":["
-			      "{\"type\":\"bridge\",\"bridge\":\"%s\",\"isGateway\":true,\"ipMasq\":%s,\"hairpinMode\":true,"
-			      "\"ipam\":{\"type\":\"host-local\",\"dataDir\":%s,\"ranges\":[[{\"subnet\":\"%u.%u.%u.0/24\"}]],"
-			      "\"routes\":[{\"dst\":\"0.0.0.0/0\"}]}}%s%s]}",
-			      bridge, bridge, with & BUILTIN_MASQUERADE ? "true" : "false", data_dir, subnet >> 24,
-			      subnet >> 16 & 0xff, subnet >> 8 & 0xff,
-			      with & BUILTIN_FIREWALL ? ",{\"type\":\"firewall\"}" : "",
-			      with & BUILTIN_PORTMAP ? ",{\"type\":\"portmap\",\"capabilities\":{\"portMappings\":true}}" : "");
+	*ret_text = xasprintf(
+		"{\"cniVersion\":\"0.4.0\",\"name\":\"%s\",\"disableCheck\":true,\"plugins\":["
+		"{\"type\":\"bridge\",\"bridge\":\"%s\",\"isGateway\":true,\"ipMasq\":%s,\"hairpinMode\":true,"
+		"\"ipam\":{\"type\":\"host-local\",\"dataDir\":%s,\"ranges\":[[{\"subnet\":\"%u.%u.%u.0/24\"}]],"
+		"\"routes\":[{\"dst\":\"0.0.0.0/0\"}]}}%s%s]}",
+		bridge, bridge, with & BUILTIN_MASQUERADE ? "true" : "false", data_dir,
+		subnet >> 24, subnet >> 16 & 0xff, subnet >> 8 & 0xff,
+		with & BUILTIN_FIREWALL ? ",{\"type\":\"firewall\"}" : "",
+		with & BUILTIN_PORTMAP
+			? ",{\"type\":\"portmap\",\"capabilities\":{\"portMappings\":true}}"
+			: "");
 	return 0;
 }

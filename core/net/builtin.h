@@ -25,12 +25,13 @@ void builtin_bridge(const char *state_dir, char name[BUILTIN_BRIDGE_SIZE]);
  * @routes: text of /proc/net/route. Routes through @bridge are our own and do not count.
  * Errors:  RESOURCE_EXHAUSTED all candidates are taken.
  */
-NODISCARD int builtin_subnet(const char *state_dir, const char *routes, const char *bridge, uint32_t *ret_subnet, struct err *err);
+NODISCARD int builtin_subnet(const char *state_dir, const char *routes, const char *bridge,
+                             uint32_t *ret_subnet, struct err *err);
 
-enum builtin_with { /* what the host can do; all of it needs iptables */
-	BUILTIN_MASQUERADE = 1, /* else pods reach this host only */
-	BUILTIN_FIREWALL = 2,	/* the firewall plugin is there */
-	BUILTIN_PORTMAP = 4,	/* the portmap plugin is there; else no host ports */
+enum builtin_with {                         /* what the host can do; all of it needs iptables */
+	            BUILTIN_MASQUERADE = 1, /* else pods reach this host only */
+	            BUILTIN_FIREWALL = 2,   /* the firewall plugin is there */
+	            BUILTIN_PORTMAP = 4,    /* the portmap plugin is there; else no host ports */
 };
 
 /* The network list as JSON text. @with: of enum builtin_with. */

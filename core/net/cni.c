@@ -36,16 +36,17 @@
 #include "core/net/cni_result.h"
 #include "core/net/netconf.h"
 
-#define DEFAULT_IFNAME	   "eth0"
+#define DEFAULT_IFNAME     "eth0"
 #define DEFAULT_TIMEOUT_MS 60000
-#define MAX_PLAN_BYTES	   (512 * 1024)
-#define MAX_CONF_FILES	   256
-#define STATUS_FRESH_NS	   (10 * NS_PER_S)
-#define MAGIC_NSFS	   0x6e736673
-#define MAGIC_PROC	   0x9fa0
+#define MAX_PLAN_BYTES     (512 * 1024)
+#define MAX_CONF_FILES     256
+#define STATUS_FRESH_NS    (10 * NS_PER_S)
+#define MAGIC_NSFS         0x6e736673
+#define MAGIC_PROC         0x9fa0
 
-#define WATCH_DIR	                                                                                                      \
-	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+#define WATCH_DIR                                                                                  \
+	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF |   \
+	 IN_MOVE_SELF | IN_ONLYDIR)
 #define WATCH_ANCESTOR (IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
 enum verb { VERB_ADD, VERB_DEL, VERB_CHECK, VERB_GC, VERB_STATUS };
@@ -55,14 +56,14 @@ struct net_op {
 	struct list link;
 	struct net *net;
 	enum verb verb;
-	yyjson_doc *plan;	/* NULL for GC and STATUS */
+	yyjson_doc *plan; /* NULL for GC and STATUS */
 	struct netconf *conf;
 	const char *id, *netns, *ifname, *args; /* in plan; "" where the verb has none */
 	yyjson_val *runtime_config;
-	char **valid_ids;	/* GC */
+	char **valid_ids; /* GC */
 
-	size_t done_plugins;	/* how many of the chain have run */
-	char *prev;		/* prevResult as text, NULL: none */
+	size_t done_plugins; /* how many of the chain have run */
+	char *prev;          /* prevResult as text, NULL: none */
 	size_t prev_len;
 
 	int oplock_fd;
@@ -71,7 +72,8 @@ struct net_op {
 	void *arg;
 
 	struct child *child;
-	struct child_args child_args; /* of the plugin that runs, for child_check(); its pointers but name are stale */
+	struct child_args
+		child_args; /* of the plugin that runs, for child_check(); its pointers but name are stale */
 	char *child_name;
 	struct loop_defer finish; /* done is called from here, never from within the caller */
 	struct err err;
@@ -92,12 +94,12 @@ struct net {
 	ino_t dir_ino;
 
 	struct netconf *conf; /* NULL: none, see why */
-	bool builtin;	      /* conf is ours */
+	bool builtin;         /* conf is ours */
 	unsigned builtin_with;
-	bool had_conf;	      /* there were files in this life: no built-in network any more */
-	char *why;	      /* there is no conf because */
-	char **problems;      /* of skipped files */
-	char *said;	      /* last log line, so that each change is said once */
+	bool had_conf;   /* there were files in this life: no built-in network any more */
+	char *why;       /* there is no conf because */
+	char **problems; /* of skipped files */
+	char *said;      /* last log line, so that each change is said once */
 
 	struct list ops;
 	struct net_op *status_op;
@@ -131,7 +133,8 @@ static bool has_plugin(const struct net *net, const char *type)
 static const char *missing_plugin(const struct net *net, const struct netconf *conf)
 {
 	for (size_t i = 0; i < netconf_count(conf); i++) {
-		const char *ipam = json_str(json_obj(netconf_plugin(conf, i), "ipam"), "type", NULL);
+		const char *ipam =
+			json_str(json_obj(netconf_plugin(conf, i), "ipam"), "type", NULL);
 
 		if (!has_plugin(net, netconf_type(conf, i)))
 			return netconf_type(conf, i);
@@ -150,7 +153,8 @@ static bool on_path(const char *program)
 		char path[512];
 
 		str_cut(rest, ':', &dir, &rest);
-		if (str_format(path, sizeof(path), STR_FMT "/%s", STR_ARG(dir), program) == 0 && access(path, X_OK) == 0)
+		if (str_format(path, sizeof(path), STR_FMT "/%s", STR_ARG(dir), program) == 0 &&
+		    access(path, X_OK) == 0)
 			return true;
 	}
 	return false;
@@ -160,7 +164,8 @@ static bool on_path(const char *program)
 
 static bool is_conf_file(const char *name)
 {
-	return name[0] != '.' && (ends_with(name, ".conf") || ends_with(name, ".conflist") || ends_with(name, ".json"));
+	return name[0] != '.' && (ends_with(name, ".conf") || ends_with(name, ".conflist") ||
+	                          ends_with(name, ".json"));
 }
 
 static void add_problem(struct net *net, const char *text)
@@ -229,7 +234,9 @@ static void unload(struct net *net)
 
 static void say_once(struct net *net)
 {
-	char *line = net->conf ? xasprintf("network \"%s\" from %s", net->conf->name, net->conf->file) : xstrdup(net->why);
+	char *line = net->conf
+	                     ? xasprintf("network \"%s\" from %s", net->conf->name, net->conf->file)
+	                     : xstrdup(net->why);
 
 	for (size_t i = 0; net->problems && net->problems[i]; i++) {
 		cleanup_free char *before = line;
@@ -268,9 +275,11 @@ static void load(struct net *net)
 		if (rc < 0 && rc != -ENOENT)
 			net->why = xasprintf("cannot read %s: %s", net->conf_dir, errno_name(-rc));
 		else if (candidates > 0)
-			net->why = xasprintf("no usable network configuration in %s: %s", net->conf_dir, net->problems[0]);
+			net->why = xasprintf("no usable network configuration in %s: %s",
+			                     net->conf_dir, net->problems[0]);
 		else if (net->had_conf)
-			net->why = xasprintf("the network configuration in %s was removed", net->conf_dir);
+			net->why = xasprintf("the network configuration in %s was removed",
+			                     net->conf_dir);
 		else if (!net->builtin_allowed)
 			net->why = xasprintf("no network configuration in %s", net->conf_dir);
 		else
@@ -297,7 +306,8 @@ static void remember_dir(struct net *net)
 static void arm(struct net *net)
 {
 	if (net->watch >= 0)
-		ignore(inotify_rm_watch(net->inotify_fd, net->watch) < 0); /* gone by itself with its directory */
+		ignore(inotify_rm_watch(net->inotify_fd, net->watch) <
+		       0); /* gone by itself with its directory */
 	net->watch = -1;
 	net->watching_dir = false;
 	/* A part that appears between the failed watch and the next one is caught by trying once more from the top. */
@@ -316,7 +326,8 @@ static void arm(struct net *net)
 			watch = inotify_add_watch(net->inotify_fd, path, WATCH_ANCESTOR);
 		}
 		if (net->watch >= 0 && net->watch != watch)
-			ignore(inotify_rm_watch(net->inotify_fd, net->watch) < 0); /* of the try before */
+			ignore(inotify_rm_watch(net->inotify_fd, net->watch) <
+			       0); /* of the try before */
 		net->watch = watch;
 		if (missing && !fsx_exists(missing))
 			break;
@@ -345,7 +356,8 @@ static bool drain_events(struct net *net)
 
 	while ((n = read(net->inotify_fd, data, sizeof(data))) > 0) {
 		for (char *at = data; at < data + n;) {
-			const struct inotify_event *event = (const struct inotify_event *)(void *)at;
+			const struct inotify_event *event =
+				(const struct inotify_event *)(void *)at;
 
 			at += sizeof(*event) + event->len;
 			if ((event->mask & IN_IGNORED) == 0 && !is_half_written(net, event))
@@ -363,7 +375,8 @@ static void refresh(struct net *net)
 	if (stat(net->conf_dir, &st) < 0)
 		st = (struct stat){ 0 };
 	/* Another directory than the one we watch: it was replaced, moved with its parent, or appeared. */
-	if (st.st_dev != net->dir_dev || st.st_ino != net->dir_ino || (changed && !net->watching_dir)) {
+	if (st.st_dev != net->dir_dev || st.st_ino != net->dir_ino ||
+	    (changed && !net->watching_dir)) {
 		arm(net);
 		changed = true;
 	}
@@ -411,7 +424,8 @@ static void on_finish(void *arg)
 	net_done_fn done = op->done;
 	void *done_arg = op->arg;
 
-	if (!op->failed && op->verb == VERB_ADD && cni_result_ips(op->prev, op->prev_len, op->ifname, &ips, &op->err) < 0) {
+	if (!op->failed && op->verb == VERB_ADD &&
+	    cni_result_ips(op->prev, op->prev_len, op->ifname, &ips, &op->err) < 0) {
 		err_wrap(&op->err, "network \"%s\"", op->conf->name);
 		op->err.code = CODE_UNKNOWN;
 		op->failed = true;
@@ -419,18 +433,21 @@ static void on_finish(void *arg)
 	result.ips = ips;
 	/* Off the list first: the owner may free the whole of net in its callback. */
 	list_remove(&op->link);
-	done(done_arg, op->verb == VERB_ADD && !op->failed ? &result : NULL, op->failed ? &op->err : NULL);
+	done(done_arg, op->verb == VERB_ADD && !op->failed ? &result : NULL,
+	     op->failed ? &op->err : NULL);
 	op_free(op);
 }
 
 /* The plugin whose turn it is. */
 static size_t op_index(const struct net_op *op)
 {
-	return op->verb == VERB_DEL ? netconf_count(op->conf) - 1 - op->done_plugins : op->done_plugins;
+	return op->verb == VERB_DEL ? netconf_count(op->conf) - 1 - op->done_plugins
+	                            : op->done_plugins;
 }
 
 /* Those arguments that the plugin declares a capability for. */
-static void add_runtime_config(const struct net_op *op, yyjson_mut_doc *doc, yyjson_mut_val *root, yyjson_val *plugin)
+static void add_runtime_config(const struct net_op *op, yyjson_mut_doc *doc, yyjson_mut_val *root,
+                               yyjson_val *plugin)
 {
 	yyjson_val *capabilities = json_obj(plugin, "capabilities"), *key, *value;
 	yyjson_mut_val *config = NULL;
@@ -445,13 +462,15 @@ static void add_runtime_config(const struct net_op *op, yyjson_mut_doc *doc, yyj
 			continue;
 		if (!config)
 			config = yyjson_mut_obj(doc);
-		yyjson_mut_obj_add(config, yyjson_val_mut_copy(doc, key), yyjson_val_mut_copy(doc, value));
+		yyjson_mut_obj_add(config, yyjson_val_mut_copy(doc, key),
+		                   yyjson_val_mut_copy(doc, value));
 	}
 	if (config)
 		yyjson_mut_obj_add_val(doc, root, "runtimeConfig", config);
 }
 
-static void add_valid_attachments(const struct net_op *op, yyjson_mut_doc *doc, yyjson_mut_val *root)
+static void add_valid_attachments(const struct net_op *op, yyjson_mut_doc *doc,
+                                  yyjson_mut_val *root)
 {
 	yyjson_mut_val *list = yyjson_mut_arr(doc);
 
@@ -484,7 +503,8 @@ static char *plugin_input(const struct net_op *op, yyjson_val *plugin, size_t *r
 	if (op->prev)
 		prev = json_parse(op->prev, op->prev_len, CNI_RESULT_MAX_BYTES, "prevResult", &err);
 	if (prev)
-		yyjson_mut_obj_add_val(doc, root, "prevResult", yyjson_val_mut_copy(doc, yyjson_doc_get_root(prev)));
+		yyjson_mut_obj_add_val(doc, root, "prevResult",
+		                       yyjson_val_mut_copy(doc, yyjson_doc_get_root(prev)));
 	if (op->verb == VERB_GC)
 		add_valid_attachments(op, doc, root);
 	text = json_write(doc, false, ret_len);
@@ -508,13 +528,15 @@ static char **plugin_env(const struct net_op *op)
 	size_t n = 0;
 
 	for (size_t i = 0; environ && environ[i]; i++) {
-		if (starts_with(environ[i], "CNI_") || starts_with(environ[i], "LISTEN_") || starts_with(environ[i], "NOTIFY_"))
+		if (starts_with(environ[i], "CNI_") || starts_with(environ[i], "LISTEN_") ||
+		    starts_with(environ[i], "NOTIFY_"))
 			continue;
 		has_path = has_path || starts_with(environ[i], "PATH=");
 		env_add(&env, &n, xstrdup(environ[i]));
 	}
 	if (!has_path)
-		env_add(&env, &n, xstrdup("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+		env_add(&env, &n,
+		        xstrdup("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
 	env_add(&env, &n, xasprintf("CNI_COMMAND=%s", verb_names[op->verb]));
 	env_add(&env, &n, xasprintf("CNI_PATH=%s", op->net->cni_path));
 	if (op->plan) {
@@ -528,14 +550,15 @@ static char **plugin_env(const struct net_op *op)
 
 static int wrap_plugin(struct net_op *op)
 {
-	return err_wrap(&op->err, "network \"%s\": plugin %s (%s)", op->conf->name, netconf_type(op->conf, op_index(op)),
-			verb_names[op->verb]);
+	return err_wrap(&op->err, "network \"%s\": plugin %s (%s)", op->conf->name,
+	                netconf_type(op->conf, op_index(op)), verb_names[op->verb]);
 }
 
 /* CNI wants DEL to succeed for what is gone; plugins in the field say so with an error instead. */
 static bool is_gone(const struct net_op *op, const char *text)
 {
-	return strstr(text, "not found") || (!*op->netns && strstr(text, "no such file or directory"));
+	return strstr(text, "not found") ||
+	       (!*op->netns && strstr(text, "no such file or directory"));
 }
 
 /* @result is not "exit 0": in the plugin's own words where it left any. */
@@ -545,11 +568,13 @@ static int plugin_failed(struct net_op *op, const struct child_result *result)
 	char text[200];
 
 	cni_result_error(result->out, result->out_len, text, sizeof(text));
-	ignore(child_check(&op->child_args, result, &op->err)); /* fills err: that is what it is called for */
+	ignore(child_check(&op->child_args, result,
+	                   &op->err)); /* fills err: that is what it is called for */
 	if (ended && text[0]) {
 		if (op->verb == VERB_DEL && is_gone(op, text))
 			return 0;
-		return err_set(&op->err, CODE_UNKNOWN, "network \"%s\": %s: %s", op->conf->name, op->child_name, text);
+		return err_set(&op->err, CODE_UNKNOWN, "network \"%s\": %s: %s", op->conf->name,
+		               op->child_name, text);
 	}
 	if (ended && op->verb == VERB_DEL && is_gone(op, result->errout))
 		return 0;
@@ -562,7 +587,8 @@ static int take_result(struct net_op *op, const struct child_result *result)
 	bool is_object;
 
 	if (result->out_len > CNI_RESULT_MAX_BYTES || result->truncated) {
-		err_set(&op->err, CODE_UNKNOWN, "its result is larger than %d bytes", CNI_RESULT_MAX_BYTES);
+		err_set(&op->err, CODE_UNKNOWN, "its result is larger than %d bytes",
+		        CNI_RESULT_MAX_BYTES);
 		return wrap_plugin(op);
 	}
 	doc = json_parse(result->out, result->out_len, CNI_RESULT_MAX_BYTES, "result", &op->err);
@@ -588,7 +614,8 @@ static void on_plugin(void *arg, const struct child_result *result)
 	int rc;
 
 	op->child = NULL;
-	if (result->stuck || result->timed_out || result->cancelled || !WIFEXITED(result->wstatus) || WEXITSTATUS(result->wstatus) != 0)
+	if (result->stuck || result->timed_out || result->cancelled ||
+	    !WIFEXITED(result->wstatus) || WEXITSTATUS(result->wstatus) != 0)
 		rc = plugin_failed(op, result);
 	else
 		rc = op->verb == VERB_ADD ? take_result(op, result) : 0;
@@ -615,7 +642,8 @@ static int spawn_plugin(struct net_op *op)
 	}
 	input = plugin_input(op, netconf_plugin(op->conf, op_index(op)), &len);
 	if (!input)
-		return err_set(&op->err, CODE_RESOURCE_EXHAUSTED, "network \"%s\": out of memory", op->conf->name);
+		return err_set(&op->err, CODE_RESOURCE_EXHAUSTED, "network \"%s\": out of memory",
+		               op->conf->name);
 	env = plugin_env(op);
 	free(op->child_name);
 	op->child_name = xasprintf("plugin %s (%s)", type, verb_names[op->verb]);
@@ -654,7 +682,12 @@ static struct net_op *op_new(struct net *net, enum verb verb, net_done_fn done, 
 	struct net_op *op = xcalloc(1, sizeof(*op));
 
 	ensure(done);
-	*op = (struct net_op){ .net = net, .verb = verb, .oplock_fd = -1, .timeout_ms = DEFAULT_TIMEOUT_MS, .done = done, .arg = arg };
+	*op = (struct net_op){ .net = net,
+		               .verb = verb,
+		               .oplock_fd = -1,
+		               .timeout_ms = DEFAULT_TIMEOUT_MS,
+		               .done = done,
+		               .arg = arg };
 	op->id = op->netns = op->ifname = op->args = "";
 	loop_defer_init(&op->finish, on_finish, op);
 	list_push_back(&net->ops, &op->link);
@@ -672,14 +705,19 @@ static int check_pod(const struct net_pod *pod, struct err *err)
 
 	ensure(pod->id && pod->netns_path);
 	if (!netconf_is_name(pod->id) || strlen(pod->id) > 128)
-		return err_set(err, CODE_INVALID_ARGUMENT, "pod id \"%.130s\" is not a CNI container id", pod->id);
-	if (strlen(ifname) > 15 || !*ifname || strpbrk(ifname, "/: \t\n") || streq(ifname, ".") || streq(ifname, ".."))
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.60s\" is not an interface name", ifname);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "pod id \"%.130s\" is not a CNI container id", pod->id);
+	if (strlen(ifname) > 15 || !*ifname || strpbrk(ifname, "/: \t\n") || streq(ifname, ".") ||
+	    streq(ifname, ".."))
+		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.60s\" is not an interface name",
+		               ifname);
 	for (size_t i = 0; i < ARRAY_SIZE(args); i++) {
 		/* CNI_ARGS has no escapes. */
-		if (strpbrk(or_empty(args[i].value), ";=") || strlen(or_empty(args[i].value)) > 4096)
-			return err_set(err, CODE_INVALID_ARGUMENT, "pod %s \"%.100s\" cannot be told to CNI plugins", args[i].what,
-				       args[i].value);
+		if (strpbrk(or_empty(args[i].value), ";=") ||
+		    strlen(or_empty(args[i].value)) > 4096)
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "pod %s \"%.100s\" cannot be told to CNI plugins",
+			               args[i].what, args[i].value);
 	}
 	return 0;
 }
@@ -690,15 +728,17 @@ static int parse_rate(const char *text, int64_t *ret)
 	static const struct {
 		const char *suffix;
 		double factor;
-	} units[] = { { "", 1 },	{ "k", 1e3 },		{ "M", 1e6 },		{ "G", 1e9 },	      { "T", 1e12 },
-		      { "P", 1e15 },	{ "E", 1e18 },		{ "Ki", 0x1p10 },	{ "Mi", 0x1p20 },     { "Gi", 0x1p30 },
-		      { "Ti", 0x1p40 }, { "Pi", 0x1p50 },	{ "m", 1e-3 },		{ "u", 1e-6 },	      { "n", 1e-9 } };
+	} units[] = { { "", 1 },        { "k", 1e3 },     { "M", 1e6 },     { "G", 1e9 },
+		      { "T", 1e12 },    { "P", 1e15 },    { "E", 1e18 },    { "Ki", 0x1p10 },
+		      { "Mi", 0x1p20 }, { "Gi", 0x1p30 }, { "Ti", 0x1p40 }, { "Pi", 0x1p50 },
+		      { "m", 1e-3 },    { "u", 1e-6 },    { "n", 1e-9 } };
 	size_t digits = strspn(text, "0123456789."), len = strlen(text);
 	double value, factor = -1;
 	const char *rest = text + digits;
 	uint64_t exponent;
 
-	if (digits == 0 || digits > 40 || len > 60 || strchr(text, '.') != strrchr(text, '.') || (digits == 1 && text[0] == '.'))
+	if (digits == 0 || digits > 40 || len > 60 || strchr(text, '.') != strrchr(text, '.') ||
+	    (digits == 1 && text[0] == '.'))
 		return -1;
 	value = strtod(text, NULL); /* takes an exponent along; cut below */
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
@@ -706,7 +746,8 @@ static int parse_rate(const char *text, int64_t *ret)
 			factor = units[i].factor;
 	}
 	if (factor < 0) {
-		if ((rest[0] != 'e' && rest[0] != 'E') || str_u64(str_of(rest[1] == '+' ? rest + 2 : rest + 1), 30, &exponent) < 0)
+		if ((rest[0] != 'e' && rest[0] != 'E') ||
+		    str_u64(str_of(rest[1] == '+' ? rest + 2 : rest + 1), 30, &exponent) < 0)
 			return -1;
 		factor = 1;
 	}
@@ -717,12 +758,13 @@ static int parse_rate(const char *text, int64_t *ret)
 	return 0;
 }
 
-static int add_bandwidth(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_mut_val *config, struct err *err)
+static int add_bandwidth(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_mut_val *config,
+                         struct err *err)
 {
 	static const struct {
 		const char *annotation, *rate, *burst;
 	} directions[] = { { "kubernetes.io/ingress-bandwidth", "ingressRate", "ingressBurst" },
-			   { "kubernetes.io/egress-bandwidth", "egressRate", "egressBurst" } };
+		           { "kubernetes.io/egress-bandwidth", "egressRate", "egressBurst" } };
 	yyjson_mut_val *bandwidth = NULL;
 
 	for (size_t i = 0; pod->annotations && i < ARRAY_SIZE(directions); i++) {
@@ -732,19 +774,22 @@ static int add_bandwidth(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_
 		if (!text)
 			continue;
 		if (parse_rate(text, &rate) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "annotation %s: \"%.60s\" is not a rate between 1k and 1P",
-				       directions[i].annotation, text);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "annotation %s: \"%.60s\" is not a rate between 1k and 1P",
+			               directions[i].annotation, text);
 		if (!bandwidth)
 			bandwidth = yyjson_mut_obj(doc);
 		yyjson_mut_obj_add_int(doc, bandwidth, directions[i].rate, rate);
-		yyjson_mut_obj_add_int(doc, bandwidth, directions[i].burst, UINT32_MAX); /* the most the kernel's filter takes */
+		yyjson_mut_obj_add_int(doc, bandwidth, directions[i].burst,
+		                       UINT32_MAX); /* the most the kernel's filter takes */
 	}
 	if (bandwidth)
 		yyjson_mut_obj_add_val(doc, config, "bandwidth", bandwidth);
 	return 0;
 }
 
-static int add_ports(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_mut_val *config, struct err *err)
+static int add_ports(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_mut_val *config,
+                     struct err *err)
 {
 	yyjson_mut_val *ports = yyjson_mut_arr(doc);
 
@@ -754,9 +799,11 @@ static int add_ports(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_mut_
 
 		if (port->host_port == 0)
 			continue;
-		if (!streq(port->protocol, "tcp") && !streq(port->protocol, "udp") && !streq(port->protocol, "sctp"))
-			return err_set(err, CODE_INVALID_ARGUMENT, "host port %u: protocol \"%.30s\" is none of tcp, udp, sctp",
-				       port->host_port, or_empty(port->protocol));
+		if (!streq(port->protocol, "tcp") && !streq(port->protocol, "udp") &&
+		    !streq(port->protocol, "sctp"))
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "host port %u: protocol \"%.30s\" is none of tcp, udp, sctp",
+			               port->host_port, or_empty(port->protocol));
 		item = yyjson_mut_arr_add_obj(doc, ports);
 		yyjson_mut_obj_add_int(doc, item, "hostPort", port->host_port);
 		yyjson_mut_obj_add_int(doc, item, "containerPort", port->container_port);
@@ -777,7 +824,8 @@ static yyjson_mut_val *string_array(yyjson_mut_doc *doc, char *const *items)
 	return list;
 }
 
-static int add_arguments(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_mut_val *config, struct err *err)
+static int add_arguments(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_mut_val *config,
+                         struct err *err)
 {
 	yyjson_mut_val *value;
 
@@ -786,7 +834,8 @@ static int add_arguments(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_
 	if (pod->has_dns) {
 		value = yyjson_mut_obj(doc);
 		yyjson_mut_obj_add_val(doc, value, "servers", string_array(doc, pod->dns_servers));
-		yyjson_mut_obj_add_val(doc, value, "searches", string_array(doc, pod->dns_searches));
+		yyjson_mut_obj_add_val(doc, value, "searches",
+		                       string_array(doc, pod->dns_searches));
 		yyjson_mut_obj_add_val(doc, value, "options", string_array(doc, pod->dns_options));
 		yyjson_mut_obj_add_val(doc, config, "dns", value);
 	}
@@ -795,7 +844,8 @@ static int add_arguments(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_
 		for (size_t i = 0; pod->ip_ranges[i]; i++) {
 			yyjson_mut_val *range = yyjson_mut_arr_add_arr(doc, value);
 
-			yyjson_mut_obj_add_strcpy(doc, yyjson_mut_arr_add_obj(doc, range), "subnet", pod->ip_ranges[i]);
+			yyjson_mut_obj_add_strcpy(doc, yyjson_mut_arr_add_obj(doc, range), "subnet",
+			                          pod->ip_ranges[i]);
 		}
 		yyjson_mut_obj_add_val(doc, config, "ipRanges", value);
 	}
@@ -806,7 +856,8 @@ static int add_arguments(const struct net_pod *pod, yyjson_mut_doc *doc, yyjson_
 		for (size_t i = 0; i < pod->annotations->count; i++) {
 			const struct pair *pair = &pod->annotations->items[i];
 
-			yyjson_mut_obj_add(value, yyjson_mut_strcpy(doc, pair->key), yyjson_mut_strcpy(doc, pair->value));
+			yyjson_mut_obj_add(value, yyjson_mut_strcpy(doc, pair->key),
+			                   yyjson_mut_strcpy(doc, pair->value));
 		}
 		yyjson_mut_obj_add_val(doc, config, "io.kubernetes.cri.pod-annotations", value);
 	}
@@ -823,19 +874,21 @@ static void drop_unwanted(yyjson_mut_val *config, const struct netconf *conf)
 		bool wanted = false;
 
 		for (size_t i = 0; i < netconf_count(conf); i++)
-			wanted |= json_bool(json_obj(netconf_plugin(conf, i), "capabilities"), yyjson_mut_get_str(key), false);
+			wanted |= json_bool(json_obj(netconf_plugin(conf, i), "capabilities"),
+			                    yyjson_mut_get_str(key), false);
 		if (!wanted)
 			yyjson_mut_obj_iter_remove(&iter);
 	}
 }
 
-static int write_plan(const struct net *net, const struct net_pod *pod, yyjson_mut_doc *doc, char **ret, size_t *ret_len,
-		      struct err *err)
+static int write_plan(const struct net *net, const struct net_pod *pod, yyjson_mut_doc *doc,
+                      char **ret, size_t *ret_len, struct err *err)
 {
 	yyjson_mut_val *root = yyjson_mut_obj(doc), *config = yyjson_mut_obj(doc);
-	cleanup_free char *args = xasprintf("IgnoreUnknown=1;K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;K8S_POD_INFRA_CONTAINER_ID=%s;"
-					    "K8S_POD_UID=%s",
-					    or_empty(pod->ns), or_empty(pod->name), pod->id, or_empty(pod->uid));
+	cleanup_free char *args = xasprintf(
+		"IgnoreUnknown=1;K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;K8S_POD_INFRA_CONTAINER_ID=%s;"
+		"K8S_POD_UID=%s",
+		or_empty(pod->ns), or_empty(pod->name), pod->id, or_empty(pod->uid));
 	cleanup_free char *text = NULL;
 	size_t len;
 
@@ -849,17 +902,20 @@ static int write_plan(const struct net *net, const struct net_pod *pod, yyjson_m
 	yyjson_mut_obj_add_strcpy(doc, root, "ifname", pod->ifname ? pod->ifname : DEFAULT_IFNAME);
 	yyjson_mut_obj_add_strcpy(doc, root, "args", args);
 	yyjson_mut_obj_add_val(doc, root, "runtimeConfig", config);
-	yyjson_mut_obj_add_val(doc, root, "network", yyjson_val_mut_copy(doc, yyjson_doc_get_root(net->conf->doc)));
+	yyjson_mut_obj_add_val(doc, root, "network",
+	                       yyjson_val_mut_copy(doc, yyjson_doc_get_root(net->conf->doc)));
 	text = json_write(doc, false, &len);
 	if (!text || len > MAX_PLAN_BYTES)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "network \"%s\": plan larger than %d bytes", net->conf->name,
-			       MAX_PLAN_BYTES);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "network \"%s\": plan larger than %d bytes", net->conf->name,
+		               MAX_PLAN_BYTES);
 	*ret = take_ptr(text);
 	*ret_len = len;
 	return 0;
 }
 
-int net_prepare(struct net *net, const struct net_pod *pod, char **ret_plan, size_t *ret_len, struct err *err)
+int net_prepare(struct net *net, const struct net_pod *pod, char **ret_plan, size_t *ret_len,
+                struct err *err)
 {
 	yyjson_mut_doc *doc;
 	int rc;
@@ -1023,7 +1079,8 @@ static void on_status(void *arg, const struct net_result *result, const struct e
 /* Nobody waits: the answer counts from the next question on. */
 static void ask_status(struct net *net)
 {
-	if (net->status_op || (net->status_ns != 0 && clock_mono_ns() - net->status_ns < STATUS_FRESH_NS))
+	if (net->status_op ||
+	    (net->status_ns != 0 && clock_mono_ns() - net->status_ns < STATUS_FRESH_NS))
 		return;
 	net->status_op = op_over_current(net, VERB_STATUS, on_status, net);
 	if (net->status_op)
@@ -1041,20 +1098,25 @@ bool net_ready(struct net *net, char *reason, size_t size)
 	}
 	missing = missing_plugin(net, net->conf);
 	if (missing) {
-		snprintf(reason, size, "%snetwork \"%s\": CNI plugin %s not found in %s", net->builtin ? "built-in " : "",
-			 net->conf->name, missing, net->cni_path);
+		snprintf(reason, size, "%snetwork \"%s\": CNI plugin %s not found in %s",
+		         net->builtin ? "built-in " : "", net->conf->name, missing, net->cni_path);
 		return false;
 	}
 	if (netconf_at_least(net->conf, 1, 1)) {
 		ask_status(net);
 		if (net->status_ns == 0 || net->status.code != CODE_OK) {
-			snprintf(reason, size, "%s", net->status_ns == 0 ? "the network's status is being asked for" : net->status.msg);
+			snprintf(reason, size, "%s",
+			         net->status_ns == 0 ? "the network's status is being asked for"
+			                             : net->status.msg);
 			return false;
 		}
 	}
 	if (net->builtin)
-		snprintf(reason, size, "built-in network \"%s\", as %s holds no configuration%s", net->conf->name, net->conf_dir,
-			 net->builtin_with & BUILTIN_MASQUERADE ? "" : "; without iptables pods reach this host only");
+		snprintf(reason, size, "built-in network \"%s\", as %s holds no configuration%s",
+		         net->conf->name, net->conf_dir,
+		         net->builtin_with & BUILTIN_MASQUERADE
+		                 ? ""
+		                 : "; without iptables pods reach this host only");
 	else
 		snprintf(reason, size, "network \"%s\" from %s", net->conf->name, net->conf->file);
 	return true;
@@ -1062,7 +1124,8 @@ bool net_ready(struct net *net, char *reason, size_t size)
 
 yyjson_mut_val *net_dump(const struct net *net, yyjson_mut_doc *doc)
 {
-	yyjson_mut_val *root = yyjson_mut_obj(doc), *plugins = yyjson_mut_arr(doc), *ops = yyjson_mut_arr(doc);
+	yyjson_mut_val *root = yyjson_mut_obj(doc), *plugins = yyjson_mut_arr(doc),
+		       *ops = yyjson_mut_arr(doc);
 
 	yyjson_mut_obj_add_strcpy(doc, root, "confDir", net->conf_dir);
 	yyjson_mut_obj_add_strcpy(doc, root, "pluginDirs", net->cni_path);
@@ -1078,15 +1141,15 @@ yyjson_mut_val *net_dump(const struct net *net, yyjson_mut_doc *doc)
 	yyjson_mut_obj_add_bool(doc, root, "builtin", net->builtin);
 	yyjson_mut_obj_add_val(doc, root, "plugins", plugins);
 	yyjson_mut_obj_add_val(doc, root, "problems", string_array(doc, net->problems));
-	list_for_each(l, &net->ops)
-	{
+	list_for_each(l, &net->ops) {
 		const struct net_op *op = list_entry(l, struct net_op, link);
 		yyjson_mut_val *item = yyjson_mut_arr_add_obj(doc, ops);
 
 		yyjson_mut_obj_add_strcpy(doc, item, "verb", verb_names[op->verb]);
 		yyjson_mut_obj_add_strcpy(doc, item, "pod", op->id);
 		if (op->child) {
-			yyjson_mut_obj_add_strcpy(doc, item, "plugin", netconf_type(op->conf, op_index(op)));
+			yyjson_mut_obj_add_strcpy(doc, item, "plugin",
+			                          netconf_type(op->conf, op_index(op)));
 			yyjson_mut_obj_add_int(doc, item, "pid", child_pid(op->child));
 		}
 	}
@@ -1112,7 +1175,8 @@ struct net *net_new(const struct net_args *args, struct err *err)
 {
 	struct net *net;
 
-	ensure(args->loop && args->conf_dir && args->conf_dir[0] == '/' && args->bin_dirs && args->state_dir);
+	ensure(args->loop && args->conf_dir && args->conf_dir[0] == '/' && args->bin_dirs &&
+	       args->state_dir);
 	net = xcalloc(1, sizeof(*net));
 	*net = (struct net){
 		.loop = args->loop,
@@ -1131,7 +1195,8 @@ struct net *net_new(const struct net_args *args, struct err *err)
 		net_free(net);
 		return NULL;
 	}
-	net->io = loop_io_new(net->loop, net->inotify_fd, EPOLLIN, on_inotify, net, "CNI configuration", err);
+	net->io = loop_io_new(net->loop, net->inotify_fd, EPOLLIN, on_inotify, net,
+	                      "CNI configuration", err);
 	if (!net->io) {
 		net_free(net);
 		return NULL;

@@ -37,10 +37,10 @@ struct net;
 
 struct net_args {
 	struct loop *loop;
-	const char *conf_dir;	/* config->cni_conf_dir; may appear later, vanish and come back */
-	char *const *bin_dirs;	/* config->cni_bin_dirs */
-	const char *state_dir;	/* config->state: keys the built-in network and holds its files */
-	bool builtin;		/* config->cni_builtin */
+	const char *conf_dir;  /* config->cni_conf_dir; may appear later, vanish and come back */
+	char *const *bin_dirs; /* config->cni_bin_dirs */
+	const char *state_dir; /* config->state: keys the built-in network and holds its files */
+	bool builtin;          /* config->cni_builtin */
 };
 
 /* Reads the directory and begins to watch it. Everything is copied. Fails only without inotify. */
@@ -60,22 +60,23 @@ NODISCARD yyjson_mut_val *net_dump(const struct net *net, yyjson_mut_doc *doc);
 
 struct net_port {
 	uint16_t host_port, container_port; /* host_port 0: ignored */
-	const char *protocol;		    /* "tcp", "udp", "sctp" */
-	const char *host_ip;		    /* NULL or "": every address */
+	const char *protocol;               /* "tcp", "udp", "sctp" */
+	const char *host_ip;                /* NULL or "": every address */
 };
 
 struct net_pod {
-	const char *id;	       /* CNI_CONTAINERID */
+	const char *id; /* CNI_CONTAINERID */
 	const char *netns_path;
-	const char *ifname;    /* NULL: "eth0" */
+	const char *ifname;          /* NULL: "eth0" */
 	const char *name, *ns, *uid; /* CNI_ARGS K8S_POD_* */
-	const struct pairs *annotations; /* kubernetes.io/{ingress,egress}-bandwidth are read; may be NULL */
+	const struct pairs
+		*annotations; /* kubernetes.io/{ingress,egress}-bandwidth are read; may be NULL */
 	const struct net_port *ports;
 	size_t nports;
 	bool has_dns;
 	char *const *dns_servers, *const *dns_searches, *const *dns_options; /* strv; NULL: none */
-	const char *cgroup_parent;  /* NULL or "": not told */
-	char *const *ip_ranges;	    /* strv of CIDRs; NULL: not told */
+	const char *cgroup_parent; /* NULL or "": not told */
+	char *const *ip_ranges;    /* strv of CIDRs; NULL: not told */
 };
 
 /*
@@ -83,12 +84,14 @@ struct net_pod {
  * Errors: UNAVAILABLE no network is configured (text as net_ready); INVALID_ARGUMENT a field of @pod cannot be used;
  *         RESOURCE_EXHAUSTED too large.
  */
-NODISCARD int net_prepare(struct net *net, const struct net_pod *pod, char **ret_plan, size_t *ret_len, struct err *err);
+NODISCARD int net_prepare(struct net *net, const struct net_pod *pod, char **ret_plan,
+                          size_t *ret_len, struct err *err);
 
 struct net_result {
 	const char *json; /* what the last plugin printed: keep it for net_del and net_check */
 	size_t len;
-	char *const *ips; /* strv without prefix length, primary (first IPv4, else first) first; never empty for ADD */
+	char *const *
+		ips; /* strv without prefix length, primary (first IPv4, else first) first; never empty for ADD */
 };
 /* err NULL: success. @result is borrowed; NULL but for a successful ADD. */
 typedef void (*net_done_fn)(void *arg, const struct net_result *result, const struct err *err);
@@ -98,12 +101,15 @@ struct net_call {
 	size_t plan_len;
 	const void *result; /* DEL and CHECK: what ADD returned; NULL or empty if it never did */
 	size_t result_len;
-	int oplock_fd;	    /* -1, or the op's lock; borrowed until done */
+	int oplock_fd;      /* -1, or the op's lock; borrowed until done */
 	int64_t timeout_ms; /* per plugin; 0: 60 s */
 	net_done_fn done;
 	void *arg;
 };
-#define NET_CALL_INIT { .oplock_fd = -1 }
+#define NET_CALL_INIT                                                                              \
+	{                                                                                          \
+		.oplock_fd = -1                                                                    \
+	}
 
 /*
  * Errors name network, plugin and verb: DEADLINE_EXCEEDED killed at its deadline, or stuck; FAILED_PRECONDITION plugin not
@@ -111,7 +117,9 @@ struct net_call {
  */
 void net_add(struct net *net, const struct net_call *call);
 void net_del(struct net *net, const struct net_call *call);
-void net_check(struct net *net, const struct net_call *call); /* networks before 0.4.0 or with disableCheck: success */
+void net_check(
+	struct net *net,
+	const struct net_call *call); /* networks before 0.4.0 or with disableCheck: success */
 /* The network drops what belongs to none of @ids (from 1.1.0 on; before: success without doing anything). */
 void net_gc(struct net *net, char *const *ids, net_done_fn done, void *arg);
 

@@ -36,13 +36,16 @@ static int add_address(struct addresses *list, const char *text, struct err *err
 	int family = text && memchr(text, ':', len) ? AF_INET6 : AF_INET;
 
 	if (len == 0 || len >= sizeof(host))
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.60s\" is not an address", or_empty(text));
+		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.60s\" is not an address",
+		               or_empty(text));
 	memcpy(host, text, len);
 	host[len] = '\0';
-	if (inet_pton(family, host, bytes) != 1 || !inet_ntop(family, bytes, canonical, sizeof(canonical)))
+	if (inet_pton(family, host, bytes) != 1 ||
+	    !inet_ntop(family, bytes, canonical, sizeof(canonical)))
 		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.60s\" is not an address", text);
 	if (list->count == CNI_RESULT_MAX_IPS)
-		return err_set(err, CODE_INVALID_ARGUMENT, "more than %d addresses", CNI_RESULT_MAX_IPS);
+		return err_set(err, CODE_INVALID_ARGUMENT, "more than %d addresses",
+		               CNI_RESULT_MAX_IPS);
 	list->family[list->count] = family;
 	list->items[list->count++] = xstrdup(canonical);
 	return 0;
@@ -65,7 +68,8 @@ static int collect_old(yyjson_val *root, struct addresses *list, struct err *err
 enum place { PLACE_WANTED, PLACE_INSIDE, PLACE_HOST };
 
 /* Which interface does an address belong to? An address that names none is the wanted one's. */
-static int place_of(yyjson_val *ip, yyjson_val *interfaces, const char *ifname, enum place *ret, struct err *err)
+static int place_of(yyjson_val *ip, yyjson_val *interfaces, const char *ifname, enum place *ret,
+                    struct err *err)
 {
 	yyjson_val *index = yyjson_obj_get(ip, "interface"), *interface;
 
@@ -75,7 +79,8 @@ static int place_of(yyjson_val *ip, yyjson_val *interfaces, const char *ifname, 
 	}
 	if (!yyjson_is_int(index) || yyjson_get_sint(index) < 0 ||
 	    (uint64_t)yyjson_get_sint(index) >= (interfaces ? yyjson_arr_size(interfaces) : 0))
-		return err_set(err, CODE_INVALID_ARGUMENT, "an address names an interface that is not listed");
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "an address names an interface that is not listed");
 	interface = yyjson_arr_get(interfaces, (size_t)yyjson_get_sint(index));
 	if (!*json_str(interface, "sandbox", ""))
 		*ret = PLACE_HOST;
@@ -85,7 +90,8 @@ static int place_of(yyjson_val *ip, yyjson_val *interfaces, const char *ifname, 
 }
 
 /* 0.3.0 and later; addresses of one place only. */
-static int collect_new(yyjson_val *root, const char *ifname, enum place wanted, struct addresses *list, struct err *err)
+static int collect_new(yyjson_val *root, const char *ifname, enum place wanted,
+                       struct addresses *list, struct err *err)
 {
 	yyjson_val *ips = json_arr(root, "ips"), *interfaces = json_arr(root, "interfaces");
 	size_t count = ips ? yyjson_arr_size(ips) : 0;
@@ -102,9 +108,11 @@ static int collect_new(yyjson_val *root, const char *ifname, enum place wanted, 
 	return 0;
 }
 
-int cni_result_ips(const char *json, size_t len, const char *ifname, char ***ret_ips, struct err *err)
+int cni_result_ips(const char *json, size_t len, const char *ifname, char ***ret_ips,
+                   struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(json, len, CNI_RESULT_MAX_BYTES, "result", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(json, len, CNI_RESULT_MAX_BYTES, "result", err);
 	cleanup(addresses_release) struct addresses list = { .count = 0 };
 	yyjson_val *root = doc ? yyjson_doc_get_root(doc) : NULL;
 	size_t primary = 0, n = 0;
@@ -124,7 +132,8 @@ int cni_result_ips(const char *json, size_t len, const char *ifname, char ***ret
 			return -1;
 	}
 	if (list.count == 0)
-		return err_set(err, CODE_FAILED_PRECONDITION, "the result has no address for %s", ifname);
+		return err_set(err, CODE_FAILED_PRECONDITION, "the result has no address for %s",
+		               ifname);
 
 	while (primary < list.count && list.family[primary] != AF_INET)
 		primary++;

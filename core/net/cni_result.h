@@ -19,7 +19,8 @@
  * @ifname: addresses of this interface inside the namespace count; if it has none, those of any interface inside.
  * Errors:  INVALID_ARGUMENT not a result; FAILED_PRECONDITION no address. Messages do not name the plugin.
  */
-NODISCARD int cni_result_ips(const char *json, size_t len, const char *ifname, char ***ret_ips, struct err *err);
+NODISCARD int cni_result_ips(const char *json, size_t len, const char *ifname, char ***ret_ips,
+                             struct err *err);
 
 /*
  * cni_result_error - the words of a plugin that failed, from its stdout: "msg: details", or "" when it printed no error object.

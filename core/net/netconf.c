@@ -8,7 +8,8 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
-#define NEWEST_MAJOR 1 /* 1.1.0 is what we speak; a list that names a later version as well is used with an earlier one */
+#define NEWEST_MAJOR                                                                               \
+	1 /* 1.1.0 is what we speak; a list that names a later version as well is used with an earlier one */
 #define NEWEST_MINOR 1
 
 struct version {
@@ -49,10 +50,12 @@ bool netconf_at_least(const struct netconf *conf, unsigned major, unsigned minor
 
 bool netconf_is_name(const char *name)
 {
-	static const char alnum[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	static const char alnum[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
 	return name[0] && strchr(alnum, name[0]) &&
-	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(name);
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") ==
+	               strlen(name);
 }
 
 /* The list's version: the newest that both sides know of cniVersion and cniVersions; lists without any are 0.1.0. */
@@ -76,8 +79,10 @@ static int choose_version(yyjson_val *root, const char **ret, const char *file, 
 		struct version version;
 
 		if (!text || parse_version(text, &version) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%s\" is not a CNI version", file, or_empty(text));
-		if (version.major > NEWEST_MAJOR || (version.major == NEWEST_MAJOR && version.minor > NEWEST_MINOR))
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "%s: \"%s\" is not a CNI version", file, or_empty(text));
+		if (version.major > NEWEST_MAJOR ||
+		    (version.major == NEWEST_MAJOR && version.minor > NEWEST_MINOR))
 			continue;
 		if (!best || compare_versions(version, best_version) > 0) {
 			best = text;
@@ -85,8 +90,9 @@ static int choose_version(yyjson_val *root, const char **ret, const char *file, 
 		}
 	}
 	if (!best)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: cniVersion %s is newer than %d.%d.0", file, or_empty(single),
-			       NEWEST_MAJOR, NEWEST_MINOR);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "%s: cniVersion %s is newer than %d.%d.0", file, or_empty(single),
+		               NEWEST_MAJOR, NEWEST_MINOR);
 	*ret = best;
 	return 0;
 }
@@ -98,16 +104,20 @@ static int check_plugins(yyjson_val *plugins, const char *file, struct err *err)
 	if (count == 0)
 		return err_set(err, CODE_INVALID_ARGUMENT, "%s: the list has no plugins", file);
 	if (count > NETCONF_MAX_PLUGINS)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: more than %d plugins", file, NETCONF_MAX_PLUGINS);
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: more than %d plugins", file,
+		               NETCONF_MAX_PLUGINS);
 	for (size_t i = 0; i < count; i++) {
 		const char *type = json_str(yyjson_arr_get(plugins, i), "type", NULL);
 
 		if (!type || !*type)
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: plugin %zu has no type", file, i + 1);
+			return err_set(err, CODE_INVALID_ARGUMENT, "%s: plugin %zu has no type",
+			               file, i + 1);
 		/* It becomes a file name in the plugin directories. */
-		if (strchr(type, '/') || streq(type, ".") || streq(type, "..") || strlen(type) > 128)
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: plugin %zu: type \"%.140s\" is not a plain name", file, i + 1,
-				       type);
+		if (strchr(type, '/') || streq(type, ".") || streq(type, "..") ||
+		    strlen(type) > 128)
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "%s: plugin %zu: type \"%.140s\" is not a plain name", file,
+			               i + 1, type);
 	}
 	return 0;
 }
@@ -144,9 +154,11 @@ static yyjson_doc *make_list(yyjson_val *root, bool is_list, const char *version
 	return doc;
 }
 
-int netconf_parse(const char *file, const char *text, size_t len, struct netconf **ret_conf, struct err *err)
+int netconf_parse(const char *file, const char *text, size_t len, struct netconf **ret_conf,
+                  struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(text, len, NETCONF_MAX_BYTES, file, err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(text, len, NETCONF_MAX_BYTES, file, err);
 	const char *name, *version = NULL;
 	struct netconf *conf;
 	yyjson_val *root;
@@ -162,10 +174,12 @@ int netconf_parse(const char *file, const char *text, size_t len, struct netconf
 	if (is_list && !json_arr(root, "plugins"))
 		return err_set(err, CODE_INVALID_ARGUMENT, "%s: plugins is not an array", file);
 	if (!is_list && !yyjson_obj_get(root, "type"))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: has neither \"plugins\" nor \"type\"", file);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "%s: has neither \"plugins\" nor \"type\"", file);
 	name = json_str(root, "name", NULL);
 	if (!name || !netconf_is_name(name) || strlen(name) > 200)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%.200s\" is not a network name", file, or_empty(name));
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%.200s\" is not a network name",
+		               file, or_empty(name));
 	if (choose_version(root, &version, file, err) < 0)
 		return -1;
 

@@ -19,15 +19,16 @@
 
 struct netconf {
 	char *name;
-	char *version;	 /* of the list, chosen from cniVersions where there are several */
+	char *version; /* of the list, chosen from cniVersions where there are several */
 	bool disable_check, disable_gc;
-	yyjson_doc *doc; /* the list */
+	yyjson_doc *doc;     /* the list */
 	yyjson_val *plugins; /* array in doc, 1..NETCONF_MAX_PLUGINS objects with a type */
-	char *file;	 /* where it came from, for messages; may be NULL */
+	char *file;          /* where it came from, for messages; may be NULL */
 };
 
 /* INVALID_ARGUMENT "FILE: what is wrong". */
-NODISCARD int netconf_parse(const char *file, const char *text, size_t len, struct netconf **ret_conf, struct err *err);
+NODISCARD int netconf_parse(const char *file, const char *text, size_t len,
+                            struct netconf **ret_conf, struct err *err);
 void netconf_free(struct netconf *conf);
 
 size_t netconf_count(const struct netconf *conf);

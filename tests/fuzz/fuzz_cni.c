@@ -21,7 +21,8 @@ static void fuzz_conf(const char *text, size_t len)
 
 	if (netconf_parse("fuzz", text, len, &conf, &err) < 0)
 		return;
-	ensure(netconf_is_name(conf->name) && netconf_count(conf) > 0 && netconf_count(conf) <= NETCONF_MAX_PLUGINS);
+	ensure(netconf_is_name(conf->name) && netconf_count(conf) > 0 &&
+	       netconf_count(conf) <= NETCONF_MAX_PLUGINS);
 	for (size_t i = 0; i < netconf_count(conf); i++)
 		ensure(*netconf_type(conf, i) && !strchr(netconf_type(conf, i), '/'));
 	kept = yyjson_val_write(yyjson_doc_get_root(conf->doc), 0, &kept_len);

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -19,8 +20,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <net/if.h>
 
 #include <cmocka.h>
 
@@ -91,9 +90,11 @@ static int teardown(void **arg)
 
 static void open_net(struct fixture *f)
 {
-	struct net_args args = {
-		.loop = f->loop, .conf_dir = f->conf_dir, .bin_dirs = f->bin_dirs, .state_dir = f->state_dir, .builtin = true
-	};
+	struct net_args args = { .loop = f->loop,
+		                 .conf_dir = f->conf_dir,
+		                 .bin_dirs = f->bin_dirs,
+		                 .state_dir = f->state_dir,
+		                 .builtin = true };
 	char reason[256];
 
 	f->net = net_new(&args, &f->err);
@@ -113,7 +114,8 @@ static char *pod_netns(struct fixture *f, const char *name)
 	close(fd);
 	pid = fork();
 	if (pid == 0) {
-		if (unshare(CLONE_NEWNET) < 0 || mount("/proc/self/ns/net", path, NULL, MS_BIND, NULL) < 0)
+		if (unshare(CLONE_NEWNET) < 0 ||
+		    mount("/proc/self/ns/net", path, NULL, MS_BIND, NULL) < 0)
 			_exit(1);
 		lo_up();
 		_exit(0);
@@ -165,10 +167,16 @@ static struct net_call call(struct fixture *f, const char *plan)
 	return c;
 }
 
-static char *prepare(struct fixture *f, const char *id, const char *netns, const struct net_port *ports, size_t nports)
+static char *prepare(struct fixture *f, const char *id, const char *netns,
+                     const struct net_port *ports, size_t nports)
 {
-	struct net_pod pod = { .id = id, .netns_path = netns, .name = "web", .ns = "default", .uid = "u", .ports = ports,
-			       .nports = nports };
+	struct net_pod pod = { .id = id,
+		               .netns_path = netns,
+		               .name = "web",
+		               .ns = "default",
+		               .uid = "u",
+		               .ports = ports,
+		               .nports = nports };
 	char *plan = NULL;
 	size_t len;
 
@@ -212,7 +220,8 @@ static int try_connect(const char *ip, int port)
 		if (error == EINPROGRESS) {
 			error = ETIMEDOUT;
 			if (poll(&ready, 1, 3000) == 1)
-				assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len), 0);
+				assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len),
+				                 0);
 		}
 	}
 	close(fd);
@@ -235,7 +244,8 @@ static pid_t serve(const char *netns)
 		if (setns(ns, CLONE_NEWNET) < 0)
 			_exit(1);
 		fd = socket(AF_INET, SOCK_STREAM, 0);
-		if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 8) < 0 || write(ready[1], "x", 1) != 1)
+		if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 8) < 0 ||
+		    write(ready[1], "x", 1) != 1)
 			_exit(1);
 		for (;;)
 			close(accept(fd, NULL, NULL));
@@ -284,7 +294,9 @@ static size_t rules(const char *word)
 static void a_pod_of_the_built_in_network_is_reached_and_leaves_nothing_behind(void **arg)
 {
 	struct fixture *f = *arg;
-	struct net_port port = { .host_port = HOST_PORT, .container_port = POD_PORT, .protocol = "tcp" };
+	struct net_port port = { .host_port = HOST_PORT,
+		                 .container_port = POD_PORT,
+		                 .protocol = "tcp" };
 	cleanup_free char *netns = NULL, *plan = NULL, *forward = NULL, *gateway = NULL;
 	pid_t server;
 	size_t len;
@@ -294,13 +306,15 @@ static void a_pod_of_the_built_in_network_is_reached_and_leaves_nothing_behind(v
 	plan = prepare(f, "pod1", netns, &port, 1);
 	add(f, plan);
 	assert_int_equal(leases(f), 1);
-	assert_int_equal(try_connect(f->ip, POD_PORT), ECONNREFUSED); /* the pod's kernel answers: nobody listens */
+	assert_int_equal(try_connect(f->ip, POD_PORT),
+	                 ECONNREFUSED); /* the pod's kernel answers: nobody listens */
 	server = serve(netns);
 	assert_int_equal(try_connect(f->ip, POD_PORT), 0);
 	gateway = xstrdup(f->ip);
 	assert_int_equal(str_copy(strrchr(gateway, '.') + 1, 2, "1"), 0);
 	assert_int_equal(try_connect(gateway, HOST_PORT), 0); /* by the host port */
-	assert_int_equal(file_read_all("/proc/sys/net/ipv4/ip_forward", 16, &forward, &len, &f->err), 0);
+	assert_int_equal(
+		file_read_all("/proc/sys/net/ipv4/ip_forward", 16, &forward, &len, &f->err), 0);
 	assert_string_equal(forward, "1\n");
 
 	assert_true(rules(f->ip) > 0);
@@ -317,7 +331,9 @@ static void a_pod_of_the_built_in_network_is_reached_and_leaves_nothing_behind(v
 static void del_gives_the_address_back_when_the_namespace_is_gone_and_no_result_is_known(void **arg)
 {
 	struct fixture *f = *arg;
-	struct net_port port = { .host_port = HOST_PORT, .container_port = POD_PORT, .protocol = "tcp" };
+	struct net_port port = { .host_port = HOST_PORT,
+		                 .container_port = POD_PORT,
+		                 .protocol = "tcp" };
 	cleanup_free char *netns = NULL, *plan = NULL;
 
 	open_net(f);
@@ -340,12 +356,14 @@ static void del_cleans_up_after_an_add_that_failed_half_way(void **arg)
 	/* The second plugin refuses: tuning with a sysctl that does not exist. */
 	assert_int_equal(mkdir(f->conf_dir, 0755), 0);
 	file = xasprintf("%s/10-x.conflist", f->conf_dir);
-	assert_int_equal(str_format(text, sizeof(text),
-				    "{\"cniVersion\":\"0.4.0\",\"name\":\"half\",\"plugins\":[{\"type\":\"bridge\",\"bridge\":\"half0\","
-				    "\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"%s/ipam\",\"subnet\":\"10.201.7.0/24\"}},"
-				    "{\"type\":\"tuning\",\"sysctl\":{\"net.core.no_such_thing\":\"1\"}}]}",
-				    f->dir),
-			 0);
+	assert_int_equal(
+		str_format(
+			text, sizeof(text),
+			"{\"cniVersion\":\"0.4.0\",\"name\":\"half\",\"plugins\":[{\"type\":\"bridge\",\"bridge\":\"half0\","
+			"\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"%s/ipam\",\"subnet\":\"10.201.7.0/24\"}},"
+			"{\"type\":\"tuning\",\"sysctl\":{\"net.core.no_such_thing\":\"1\"}}]}",
+			f->dir),
+		0);
 	assert_int_equal(fsx_write(AT_FDCWD, file, text, strlen(text), 0644), 0);
 	open_net(f);
 	netns = pod_netns(f, "ns1");
@@ -375,11 +393,13 @@ static void check_notices_an_address_that_was_taken_away(void **arg)
 
 	assert_int_equal(mkdir(f->conf_dir, 0755), 0);
 	file = xasprintf("%s/10-x.conflist", f->conf_dir);
-	assert_int_equal(str_format(text, sizeof(text),
-				    "{\"cniVersion\":\"1.0.0\",\"name\":\"plain\",\"plugins\":[{\"type\":\"bridge\",\"bridge\":\"plain0\","
-				    "\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"%s/ipam\",\"subnet\":\"10.201.8.0/24\"}}]}",
-				    f->dir),
-			 0);
+	assert_int_equal(
+		str_format(
+			text, sizeof(text),
+			"{\"cniVersion\":\"1.0.0\",\"name\":\"plain\",\"plugins\":[{\"type\":\"bridge\",\"bridge\":\"plain0\","
+			"\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"%s/ipam\",\"subnet\":\"10.201.8.0/24\"}}]}",
+			f->dir),
+		0);
 	assert_int_equal(fsx_write(AT_FDCWD, file, text, strlen(text), 0644), 0);
 	open_net(f);
 	netns = pod_netns(f, "ns1");

@@ -62,7 +62,8 @@ static void an_empty_file_gives_the_defaults(void **arg)
 	assert_string_equal(config->cni_bin_dirs[0], "/opt/cni/bin");
 	assert_string_equal(config->cni_bin_dirs[1], "/usr/lib/cni");
 	assert_null(config->cni_bin_dirs[2]);
-	assert_string_equal(config->registry_hosts_dir, "/etc/coracle/hosts.d:/etc/containerd/certs.d");
+	assert_string_equal(config->registry_hosts_dir,
+	                    "/etc/coracle/hosts.d:/etc/containerd/certs.d");
 	assert_false(config->keep_blobs);
 	assert_null(config->pinned_images[0]);
 	assert_true(config->journal_keep_bytes == 64 << 20);
@@ -77,34 +78,36 @@ static void every_default_would_be_accepted_from_a_file(void **arg)
 
 	(void)arg;
 	for (size_t i = 0; i < config_key_count(); i++)
-		assert_int_equal(config_key_check(config_key_at(i), config_key_at(i)->dflt, &err), 0);
+		assert_int_equal(config_key_check(config_key_at(i), config_key_at(i)->dflt, &err),
+		                 0);
 }
 
 static void values_are_read(void **arg)
 {
-	cleanup(config_free) struct config *config = parse("[daemon]\n"
-							   "root = //data//coracle/ # trailing comment\n"
-							   "state=/run/c2\n"
-							   "[log]\n"
-							   "level: debug\n"
-							   "[runtime]\n"
-							   "default = kata\n"
-							   "[runtime crun]\n"
-							   "[runtime vm]\n"
-							   "handler = kata\n"
-							   "path = /usr/bin/kata-runtime\n"
-							   "sandbox = pause\n"
-							   "[image]\n"
-							   "keep_blobs = Yes\n"
-							   "pinned_images = a, b:1\n"
-							   "   c\n"
-							   "[registry]\n"
-							   "config_path = /a:/b\n"
-							   "[journal]\n"
-							   "keep = 1 GiB\n"
-							   "segment_size = 65536\n"
-							   "[nri]\n"
-							   "hold = 1h30m0.5s\n");
+	cleanup(config_free) struct config *config =
+		parse("[daemon]\n"
+	              "root = //data//coracle/ # trailing comment\n"
+	              "state=/run/c2\n"
+	              "[log]\n"
+	              "level: debug\n"
+	              "[runtime]\n"
+	              "default = kata\n"
+	              "[runtime crun]\n"
+	              "[runtime vm]\n"
+	              "handler = kata\n"
+	              "path = /usr/bin/kata-runtime\n"
+	              "sandbox = pause\n"
+	              "[image]\n"
+	              "keep_blobs = Yes\n"
+	              "pinned_images = a, b:1\n"
+	              "   c\n"
+	              "[registry]\n"
+	              "config_path = /a:/b\n"
+	              "[journal]\n"
+	              "keep = 1 GiB\n"
+	              "segment_size = 65536\n"
+	              "[nri]\n"
+	              "hold = 1h30m0.5s\n");
 
 	(void)arg;
 	for (size_t i = 0; i < config->nproblems; i++)
@@ -133,10 +136,13 @@ static void values_are_read(void **arg)
 static void an_unknown_key_or_section_is_named_with_line_and_suggestion(void **arg)
 {
 	(void)arg;
-	assert_problem("[log]\n\nlvel = info\n", "f:3: unknown key \"lvel\" in [log] (did you mean \"level\"?)");
-	assert_problem("[daemon]\nplugin_path = /x\n", "f:2: unknown key \"plugin_path\" in [daemon] (it belongs to [nri])");
+	assert_problem("[log]\n\nlvel = info\n",
+	               "f:3: unknown key \"lvel\" in [log] (did you mean \"level\"?)");
+	assert_problem("[daemon]\nplugin_path = /x\n",
+	               "f:2: unknown key \"plugin_path\" in [daemon] (it belongs to [nri])");
 	assert_problem("[daemon]\nfrobnicate = 1\n", "f:2: unknown key \"frobnicate\" in [daemon]");
-	assert_problem("[jurnal]\nkeep = 1\nkeep = 2\n", "f:1: unknown section [jurnal] (did you mean [journal]?)");
+	assert_problem("[jurnal]\nkeep = 1\nkeep = 2\n",
+	               "f:1: unknown section [jurnal] (did you mean [journal]?)");
 	assert_problem("keep = 1\n", "f:1: \"keep\" stands before the first [section]");
 	assert_problem("[log]\nlevel\n", "f:2: neither a [section] nor key = value");
 }
@@ -148,16 +154,25 @@ static void a_bad_value_keeps_what_was_there_and_says_why(void **arg)
 	(void)arg;
 	assert_true(config->journal_keep_bytes == 8 << 20);
 	assert_int_equal(config->nproblems, 1);
-	assert_string_equal(config->problems[0].text, "f:3: [journal] keep: \"8MB\" is not a size (4096, 64K, 64MiB)");
-	assert_problem("[log]\nlevel = chatty\n", "f:2: [log] level: \"chatty\" is none of error|warn|notice|info|debug");
-	assert_problem("[image]\nkeep_blobs = maybe\n", "f:2: [image] keep_blobs: \"maybe\" is neither true nor false");
-	assert_problem("[cni]\nbin_dirs = /a, b\n", "f:2: [cni] bin_dirs: \"b\" is not an absolute path");
-	assert_problem("[nri]\nhold = 30\n", "f:2: [nri] hold: \"30\" is not a duration (500ms, 90s, 1h30m)");
-	assert_problem("[nri]\nhold = 10000h\n", "f:2: [nri] hold: \"10000h\" is out of range (0ms to 2592000000ms)");
-	assert_problem("[journal]\nsegment_size = 1K\n",
-		       "f:2: [journal] segment_size: \"1K\" is out of range (65536 to 1073741824 bytes)");
-	assert_problem("[runtime a b]\n", "f:1: [runtime a b]: \"a b\" is not a handler name (1 to 63 letters, digits, \".\", "
-					  "\"_\" and \"-\")");
+	assert_string_equal(config->problems[0].text,
+	                    "f:3: [journal] keep: \"8MB\" is not a size (4096, 64K, 64MiB)");
+	assert_problem("[log]\nlevel = chatty\n",
+	               "f:2: [log] level: \"chatty\" is none of error|warn|notice|info|debug");
+	assert_problem("[image]\nkeep_blobs = maybe\n",
+	               "f:2: [image] keep_blobs: \"maybe\" is neither true nor false");
+	assert_problem("[cni]\nbin_dirs = /a, b\n",
+	               "f:2: [cni] bin_dirs: \"b\" is not an absolute path");
+	assert_problem("[nri]\nhold = 30\n",
+	               "f:2: [nri] hold: \"30\" is not a duration (500ms, 90s, 1h30m)");
+	assert_problem("[nri]\nhold = 10000h\n",
+	               "f:2: [nri] hold: \"10000h\" is out of range (0ms to 2592000000ms)");
+	assert_problem(
+		"[journal]\nsegment_size = 1K\n",
+		"f:2: [journal] segment_size: \"1K\" is out of range (65536 to 1073741824 bytes)");
+	assert_problem(
+		"[runtime a b]\n",
+		"f:1: [runtime a b]: \"a b\" is not a handler name (1 to 63 letters, digits, \".\", "
+		"\"_\" and \"-\")");
 }
 
 static void sizes_and_durations_do_not_overflow(void **arg)
@@ -165,27 +180,35 @@ static void sizes_and_durations_do_not_overflow(void **arg)
 	struct err err;
 
 	(void)arg;
-	assert_int_equal(config_key_check(config_key_find("journal", "keep"), "9223372036854775807T", &err), -1);
-	assert_int_equal(config_key_check(config_key_find("journal", "keep"), "99999999999999999999", &err), -1);
+	assert_int_equal(
+		config_key_check(config_key_find("journal", "keep"), "9223372036854775807T", &err),
+		-1);
+	assert_int_equal(
+		config_key_check(config_key_find("journal", "keep"), "99999999999999999999", &err),
+		-1);
 	assert_int_equal(config_key_check(config_key_find("nri", "hold"), "9999999999h", &err), -1);
-	assert_int_equal(config_key_check(config_key_find("nri", "hold"), "2562047h2562047h", &err), -1);
-	assert_int_equal(config_key_check(config_key_find("nri", "hold"), "0.0000000000001s", &err), 0);
+	assert_int_equal(config_key_check(config_key_find("nri", "hold"), "2562047h2562047h", &err),
+	                 -1);
+	assert_int_equal(config_key_check(config_key_find("nri", "hold"), "0.0000000000001s", &err),
+	                 0);
 	assert_int_equal(config_key_check(config_key_find("nri", "hold"), ".s", &err), -1);
 }
 
 static void lists_grow_by_indented_lines_and_scalars_do_not(void **arg)
 {
-	cleanup(config_free) struct config *config = parse("[cni]\nbin_dirs =\n  /a\n  /b # why\n\n[image]\n  pinned_images = x\n");
+	cleanup(config_free) struct config *config =
+		parse("[cni]\nbin_dirs =\n  /a\n  /b # why\n\n[image]\n  pinned_images = x\n");
 
 	(void)arg;
 	assert_int_equal(config->nproblems, 0);
 	assert_int_equal(strv_len(config->cni_bin_dirs), 2);
 	assert_string_equal(config->cni_bin_dirs[1], "/b");
-	assert_string_equal(config->pinned_images[0], "x"); /* first key of its section: continues nothing */
+	assert_string_equal(config->pinned_images[0],
+	                    "x"); /* first key of its section: continues nothing */
 	assert_problem("[log]\nlevel = info\n  debug\n",
-		       "f:3: [log] level takes one value, this indented line would be a second");
+	               "f:3: [log] level takes one value, this indented line would be a second");
 	assert_problem("[log]\nlevel = info\nlevel = warn\n",
-		       "f:3: [log] level is set twice in this file, the later value counts");
+	               "f:3: [log] level is set twice in this file, the later value counts");
 }
 
 static void an_empty_value_resets_to_the_default(void **arg)
@@ -201,25 +224,35 @@ static void unsafe_values_refuse_to_start(void **arg)
 	char text[512];
 
 	(void)arg;
-	assert_fatal("[daemon]\nroot = lib/x\n", "f:2: [daemon] root: \"lib/x\" is not an absolute path");
-	assert_fatal("[daemon]\nroot = /a/../b\n", "f:2: [daemon] root: \"/a/../b\" may not contain \"..\"");
-	assert_fatal("[daemon]\nroot = /x\nstate = /x/\n", "f:2: [daemon] root and state are the same directory /x");
+	assert_fatal("[daemon]\nroot = lib/x\n",
+	             "f:2: [daemon] root: \"lib/x\" is not an absolute path");
+	assert_fatal("[daemon]\nroot = /a/../b\n",
+	             "f:2: [daemon] root: \"/a/../b\" may not contain \"..\"");
+	assert_fatal("[daemon]\nroot = /x\nstate = /x/\n",
+	             "f:2: [daemon] root and state are the same directory /x");
 	assert_fatal("[daemon]\nroot = /run/x\nstate = /run\n",
-		     "f:2: [daemon] root /run/x is inside state /run, which vanishes at a reboot");
-	assert_fatal("[daemon]\nstate = /var/lib/coracle/run\n",
-		     "f:2: [daemon] state /var/lib/coracle/run is inside root /var/lib/coracle, which survives a reboot");
+	             "f:2: [daemon] root /run/x is inside state /run, which vanishes at a reboot");
+	assert_fatal(
+		"[daemon]\nstate = /var/lib/coracle/run\n",
+		"f:2: [daemon] state /var/lib/coracle/run is inside root /var/lib/coracle, which survives a reboot");
 	assert_fatal("[daemon]\nroot = ///\n", "f:2: [daemon] root may not be \"/\"");
-	assert_fatal("[runtime x]\nsandbox = vm\n", "f:2: [runtime x] sandbox: \"vm\" is none of pinned|pause");
-	assert_fatal("[runtime]\ndefault = y\n[runtime x]\n", "f:2: [runtime] default: there is no [runtime y]");
-	assert_fatal("[runtime a]\nhandler = b\n[runtime b]\n", "default: handler \"b\" is defined twice");
+	assert_fatal("[runtime x]\nsandbox = vm\n",
+	             "f:2: [runtime x] sandbox: \"vm\" is none of pinned|pause");
+	assert_fatal("[runtime]\ndefault = y\n[runtime x]\n",
+	             "f:2: [runtime] default: there is no [runtime y]");
+	assert_fatal("[runtime a]\nhandler = b\n[runtime b]\n",
+	             "default: handler \"b\" is defined twice");
 	snprintf(text, sizeof(text), "[daemon]\nlisten = /%0120d\n", 0);
-	snprintf(text + 256, 256, "f:2: [daemon] listen: a socket path has at most 107 bytes, this one 121: /%0120d", 0);
+	snprintf(text + 256, 256,
+	         "f:2: [daemon] listen: a socket path has at most 107 bytes, this one 121: /%0120d",
+	         0);
 	assert_fatal(text, text + 256);
 	snprintf(text, sizeof(text), "[daemon]\nstate = /%0100d\n", 0);
-	snprintf(text + 256, 256,
-		 "f:2: [daemon] state: a socket in /%0100d would have a path of 114 bytes, the kernel takes 107; use a shorter "
-		 "directory or set listen",
-		 0);
+	snprintf(
+		text + 256, 256,
+		"f:2: [daemon] state: a socket in /%0100d would have a path of 114 bytes, the kernel takes 107; use a shorter "
+		"directory or set listen",
+		0);
 	assert_fatal(text, text + 256);
 }
 
@@ -235,13 +268,16 @@ static void a_file_with_a_nul_byte_is_refused(void **arg)
 static void a_section_name_that_the_parser_would_cut_is_named(void **arg)
 {
 	(void)arg;
-	assert_problem("[runtime aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\npath = /x\n",
-		       "f:1: section name too long (at most 48 bytes; a longer handler is named by the key \"handler\")");
+	assert_problem(
+		"[runtime aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\npath = /x\n",
+		"f:1: section name too long (at most 48 bytes; a longer handler is named by the key \"handler\")");
 }
 
 static void flags_win_over_the_file_and_are_checked_alike(void **arg)
 {
-	struct config_flags flags = { .state = "/run/flag", .listen = "unix:///run/l.sock", .log_level = "warn" };
+	struct config_flags flags = { .state = "/run/flag",
+		                      .listen = "unix:///run/l.sock",
+		                      .log_level = "warn" };
 	const char *text = "[daemon]\nstate = /run/file\n[log]\nlevel = debug\n";
 	cleanup(config_free) struct config *config = NULL;
 	struct err err;
@@ -259,7 +295,8 @@ static void flags_win_over_the_file_and_are_checked_alike(void **arg)
 	flags.root = NULL;
 	flags.log_level = "loud";
 	assert_null(config_from_text("f", text, strlen(text), &flags, &err));
-	assert_string_equal(err.msg, "--log-level: \"loud\" is none of error|warn|notice|info|debug");
+	assert_string_equal(err.msg,
+	                    "--log-level: \"loud\" is none of error|warn|notice|info|debug");
 }
 
 static void write_text(const char *dir, const char *name, const char *text)
@@ -276,8 +313,9 @@ static void print_origin(void *arg, const struct config_value *value)
 
 	if (starts_with(value->origin, "default"))
 		return;
-	*text = xasprintf("%s%s %s=%s %s;", or_empty(before), value->section, value->key->name, value->text,
-			  strrchr(value->origin, '/') ? strrchr(value->origin, '/') + 1 : value->origin);
+	*text = xasprintf(
+		"%s%s %s=%s %s;", or_empty(before), value->section, value->key->name, value->text,
+		strrchr(value->origin, '/') ? strrchr(value->origin, '/') + 1 : value->origin);
 	free(before);
 }
 
@@ -313,7 +351,8 @@ static void drop_ins_are_read_in_order_after_the_file_and_origins_are_kept(void 
 
 static void what_is_printed_reads_back_to_the_same(void **arg)
 {
-	cleanup(config_free) struct config *config = parse("[daemon]\nroot = /a\n[runtime x]\n[cni]\nbin_dirs = /a\n  /b\n");
+	cleanup(config_free) struct config *config =
+		parse("[daemon]\nroot = /a\n[runtime x]\n[cni]\nbin_dirs = /a\n  /b\n");
 	cleanup(config_free) struct config *again = NULL;
 	cleanup(buf_release) struct buf text;
 

@@ -142,7 +142,9 @@ static void a_missing_program_is_told_at_once_by_its_path(void **arg)
 static void stdout_keeps_its_beginning_and_stderr_its_end(void **arg)
 {
 	struct fixture *f = *arg;
-	struct child_args args = shell(f, "i=0; while [ $i -lt 3000 ]; do echo line $i; echo line $i >&2; i=$((i+1)); done");
+	struct child_args args = shell(
+		f,
+		"i=0; while [ $i -lt 3000 ]; do echo line $i; echo line $i >&2; i=$((i+1)); done");
 
 	args.max_output = 1000;
 	run(f, &args);
@@ -212,8 +214,11 @@ static void only_mapped_descriptors_reach_the_child(void **arg)
 	struct fixture *f = *arg;
 	int leak = dup(2), inherited = -1, a[2];
 	char more;
-	struct child_fd map[] = { { .fd = -1, .as_fd = 4 }, { .fd = -1, .as_fd = 3 }, { .fd = -1, .as_fd = -1 } };
-	struct child_args args = shell(f, "for n in 3 4; do read x <&$n; echo $n=$x; done; ls /proc/$$/fd; :");
+	struct child_fd map[] = { { .fd = -1, .as_fd = 4 },
+		                  { .fd = -1, .as_fd = 3 },
+		                  { .fd = -1, .as_fd = -1 } };
+	struct child_args args =
+		shell(f, "for n in 3 4; do read x <&$n; echo $n=$x; done; ls /proc/$$/fd; :");
 
 	assert_int_equal(pipe2(a, O_CLOEXEC), 0);
 	assert_int_equal(write(a[1], "one\n", 4), 4);
@@ -227,7 +232,8 @@ static void only_mapped_descriptors_reach_the_child(void **arg)
 	assert_true(starts_with(f->out, "3=root:"));
 	assert_non_null(strstr(f->out, "\n4=one\n"));
 	/* stdio, the two, and the inherited one above them */
-	assert_int_equal(sscanf(strstr(f->out, "\n4=one\n") + 7, "0 1 2 %d 3 4 %c", &inherited, &more), 1);
+	assert_int_equal(
+		sscanf(strstr(f->out, "\n4=one\n") + 7, "0 1 2 %d 3 4 %c", &inherited, &more), 1);
 	assert_in_range(inherited, 10, 1023);
 	close(leak);
 	close(a[0]);
@@ -239,7 +245,8 @@ static void only_mapped_descriptors_reach_the_child(void **arg)
 static void a_child_leads_its_own_session_at_the_root_with_a_plain_umask(void **arg)
 {
 	struct fixture *f = *arg;
-	struct child_args args = shell(f, "set -- $(cat /proc/$$/stat); echo $1 $6; pwd; umask; echo $PATH $HOME");
+	struct child_args args =
+		shell(f, "set -- $(cat /proc/$$/stat); echo $1 $6; pwd; umask; echo $PATH $HOME");
 	pid_t pid, sid;
 	int at;
 
@@ -247,7 +254,9 @@ static void a_child_leads_its_own_session_at_the_root_with_a_plain_umask(void **
 	assert_int_equal(sscanf(f->out, "%d %d%n", &pid, &sid, &at), 2);
 	assert_int_equal(pid, sid);
 	assert_int_equal(pid, f->result.pid);
-	assert_string_equal(f->out + at, "\n/\n0022\n/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
+	assert_string_equal(
+		f->out + at,
+		"\n/\n0022\n/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
 }
 
 static int return_seven(void *arg)

@@ -89,7 +89,9 @@ static void clients_wait_in_the_backlog_until_it_starts(void **arg)
 	settle(f);
 	assert_int_equal(f->accepted, 1);
 	assert_int_equal(f->peer.pid, getpid());
-	assert_int_equal(str_format(expected, sizeof(expected), "unix pid %d uid %u", (int)getpid(), getuid()), 0);
+	assert_int_equal(str_format(expected, sizeof(expected), "unix pid %d uid %u", (int)getpid(),
+	                            getuid()),
+	                 0);
 	assert_string_equal(f->peer.text, expected);
 	close(client);
 }
@@ -140,7 +142,8 @@ static void free_leaves_a_socket_that_is_no_longer_ours(void **arg)
 
 static int tcp_connect(const char *address)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+		                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	addr.sin_port = htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10));
@@ -171,7 +174,9 @@ static void tcp_tells_its_real_port(void **arg)
 static void bad_addresses_are_named(void **arg)
 {
 	struct fixture *f = *arg;
-	static const char *const bad[] = { "", "10250", "127.0.0.1:70000", "::1:80", "example.org:80", "[::1:80", "1.2.3.4:x" };
+	static const char *const bad[] = { "",         "10250",          "127.0.0.1:70000",
+		                           "::1:80",   "example.org:80", "[::1:80",
+		                           "1.2.3.4:x" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		assert_null(listener_tcp(f->loop, bad[i], &f->err));

@@ -326,19 +326,30 @@ static void what_epoll_cannot_watch_is_an_error_that_names_the_handle(void **arg
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_turn_runs_fds_then_timers_then_deferred_calls_then_hooks, setup, teardown),
-		cmocka_unit_test_setup_teardown(timers_fire_in_order_of_their_time_whatever_was_armed_moved_or_disarmed, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(a_timer_that_rearms_itself_for_now_fires_once_a_turn, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_virtual_clock_jumps_to_the_next_timer, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_handle_released_in_a_callback_is_not_called_for_an_event_already_collected,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(a_paused_handle_is_silent_until_it_is_set_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_deferred_call_may_queue_itself_and_cancel_another, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_hook_may_remove_itself_and_the_next_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_turn_runs_fds_then_timers_then_deferred_calls_then_hooks, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(
+			timers_fire_in_order_of_their_time_whatever_was_armed_moved_or_disarmed,
+			setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_timer_that_rearms_itself_for_now_fires_once_a_turn, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_virtual_clock_jumps_to_the_next_timer, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(
+			a_handle_released_in_a_callback_is_not_called_for_an_event_already_collected,
+			setup, teardown),
+		cmocka_unit_test_setup_teardown(a_paused_handle_is_silent_until_it_is_set_again,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(a_deferred_call_may_queue_itself_and_cancel_another,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(a_hook_may_remove_itself_and_the_next_one, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(signals_arrive_as_calls, setup, teardown),
-		cmocka_unit_test_setup_teardown(run_ends_at_stop_and_a_wake_makes_a_turn, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_epoll_cannot_watch_is_an_error_that_names_the_handle, setup, teardown),
+		cmocka_unit_test_setup_teardown(run_ends_at_stop_and_a_wake_makes_a_turn, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(
+			what_epoll_cannot_watch_is_an_error_that_names_the_handle, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,7 +79,8 @@ static void a_dropped_lock_leaves_nothing_behind(void **arg)
 	assert_int_equal(oplock_probe(f->dir, "abc", true), OPLOCK_NONE);
 	assert_int_equal(oplock_take(&lock, f->dir, "abc", 7, &err), 0);
 	assert_int_equal(oplock_probe(f->dir, "abc", true), OPLOCK_HELD);
-	assert_int_equal(oplock_probe(f->dir, "ab", true), OPLOCK_NONE); /* another id, not a prefix */
+	assert_int_equal(oplock_probe(f->dir, "ab", true),
+	                 OPLOCK_NONE); /* another id, not a prefix */
 	oplock_drop(&lock);
 	assert_int_equal(lock.fd, -1);
 	assert_false(fsx_exists(lock.path));
@@ -165,7 +166,8 @@ static void a_process_of_the_containers_cgroup_is_no_holder(void **arg)
 	child = spawn(f, &lock, "exec sleep 1000");
 	assert_int_equal(oplock_holders(f->dir, "abc", NULL, holders, 4), 1);
 	assert_int_equal(oplock_holders(f->dir, "abc", "/no/such/cgroup", holders, 4), 1);
-	assert_int_equal(oplock_holders(f->dir, "abc", "/", holders, 4), 0); /* every process is in or below some root */
+	assert_int_equal(oplock_holders(f->dir, "abc", "/", holders, 4),
+	                 0); /* every process is in or below some root */
 	oplock_drop(&lock);
 	child_kill(child);
 	while (!f->done)

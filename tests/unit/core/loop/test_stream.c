@@ -174,7 +174,8 @@ static void output_waits_for_a_slow_peer_and_draining_is_told_once(void **arg)
 		data[i] = (char)(i * 7 + i / 251);
 	assert_int_equal(stream_write(f->stream, data, len), 0);
 	assert_true(stream_above_mark(f->stream));
-	assert_int_equal(stream_write(f->stream, data, len), -1); /* would exceed the limit: nothing of it is queued */
+	assert_int_equal(stream_write(f->stream, data, len),
+	                 -1); /* would exceed the limit: nothing of it is queued */
 	stream_shutdown_write(f->stream);
 	while (f->drains == 0 || stream_pending(f->stream) > 0) {
 		char chunk[65536];

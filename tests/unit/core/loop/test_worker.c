@@ -39,7 +39,9 @@ static struct job *job_new(int gate_fd, int *done)
 {
 	struct job *job = xcalloc(1, sizeof(*job));
 
-	*job = (struct job){ .job = { .run = job_run, .done = job_done, .name = "test" }, .gate_fd = gate_fd, .done = done };
+	*job = (struct job){ .job = { .run = job_run, .done = job_done, .name = "test" },
+		             .gate_fd = gate_fd,
+		             .done = done };
 	return job;
 }
 

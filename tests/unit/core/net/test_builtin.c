@@ -12,8 +12,9 @@
 #include "core/net/builtin.h"
 #include "core/net/netconf.h"
 
-static const char header[] = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-			     "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+static const char header[] =
+	"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+	"eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
 
 static uint32_t subnet_of(const char *state, const char *routes)
 {
@@ -44,8 +45,8 @@ static void two_state_directories_share_neither_bridge_nor_subnet(void **arg)
 /* A line of /proc/net/route as this machine would print it. */
 static char *route(const char *name, uint32_t net, uint32_t mask)
 {
-	return xasprintf("%s%s\t%08X\t00000000\t0001\t0\t0\t0\t%08X\t0\t0\t0\n", header, name, __builtin_bswap32(net),
-			 __builtin_bswap32(mask));
+	return xasprintf("%s%s\t%08X\t00000000\t0001\t0\t0\t0\t%08X\t0\t0\t0\n", header, name,
+	                 __builtin_bswap32(net), __builtin_bswap32(mask));
 }
 
 static void a_routed_subnet_is_avoided_whether_wider_or_narrower(void **arg)
@@ -68,7 +69,8 @@ static void a_routed_subnet_is_avoided_whether_wider_or_narrower(void **arg)
 
 static void the_list_is_a_valid_network_and_its_subnet_stays(void **arg)
 {
-	char state[] = "/tmp/test-\"builtin-XXXXXX"; /* a quote in the path must not break the JSON */
+	char state[] =
+		"/tmp/test-\"builtin-XXXXXX"; /* a quote in the path must not break the JSON */
 	cleanup_free char *first = NULL, *second = NULL, *plain = NULL;
 	cleanup(netconf_free) struct netconf *conf = NULL;
 	yyjson_val *ipam;
@@ -76,13 +78,19 @@ static void the_list_is_a_valid_network_and_its_subnet_stays(void **arg)
 
 	(void)arg;
 	assert_non_null(mkdtemp(state));
-	assert_int_equal(builtin_conf(state, BUILTIN_MASQUERADE | BUILTIN_FIREWALL | BUILTIN_PORTMAP, &first, &err), 0);
+	assert_int_equal(builtin_conf(state,
+	                              BUILTIN_MASQUERADE | BUILTIN_FIREWALL | BUILTIN_PORTMAP,
+	                              &first, &err),
+	                 0);
 	assert_int_equal(netconf_parse("built-in", first, strlen(first), &conf, &err), 0);
 	assert_int_equal(netconf_count(conf), 3);
 	assert_string_equal(netconf_type(conf, 2), "portmap");
 	ipam = json_obj(netconf_plugin(conf, 0), "ipam");
 	assert_memory_equal(json_str(ipam, "dataDir", ""), state, strlen(state));
-	assert_int_equal(builtin_conf(state, BUILTIN_MASQUERADE | BUILTIN_FIREWALL | BUILTIN_PORTMAP, &second, &err), 0);
+	assert_int_equal(builtin_conf(state,
+	                              BUILTIN_MASQUERADE | BUILTIN_FIREWALL | BUILTIN_PORTMAP,
+	                              &second, &err),
+	                 0);
 	assert_string_equal(first, second);
 
 	assert_int_equal(builtin_conf(state, 0, &plain, &err), 0);

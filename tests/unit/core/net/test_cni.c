@@ -21,8 +21,8 @@
 #include "core/net/cni.h"
 
 #define RESULT "{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"10.1.2.3/24\"}],\"dns\":{}}"
-#define LIST                                                                                                                    \
-	"{\"cniVersion\":\"1.0.0\",\"name\":\"testnet\",\"plugins\":[{\"type\":\"one\",\"key\":1},"                             \
+#define LIST                                                                                        \
+	"{\"cniVersion\":\"1.0.0\",\"name\":\"testnet\",\"plugins\":[{\"type\":\"one\",\"key\":1}," \
 	"{\"type\":\"two\",\"capabilities\":{\"portMappings\":true,\"bandwidth\":true,\"dns\":false}}]}"
 
 struct fixture {
@@ -66,16 +66,17 @@ static char *read_text(const struct fixture *f, const char *name)
 static void install_plugin(const struct fixture *f, const char *name)
 {
 	cleanup_free char *path = xasprintf("%s/%s", f->bin_dir, name);
-	cleanup_free char *script = xasprintf("#!/bin/sh\n"
-					      "d=%s; me=${0##*/}.$CNI_COMMAND\n"
-					      "echo \"$me $CNI_CONTAINERID $CNI_IFNAME ns=$CNI_NETNS $CNI_ARGS\" >>$d/log\n"
-					      "cat >$d/in.$me\n"
-					      "[ -f $d/err.$me ] && cat $d/err.$me >&2\n"
-					      "[ -f $d/out.$me ] && cat $d/out.$me\n"
-					      "[ -f $d/hang.$me ] && exec sleep 1000\n"
-					      "[ -f $d/rc.$me ] && exit $(cat $d/rc.$me)\n"
-					      "exit 0\n",
-					      f->dir);
+	cleanup_free char *script = xasprintf(
+		"#!/bin/sh\n"
+		"d=%s; me=${0##*/}.$CNI_COMMAND\n"
+		"echo \"$me $CNI_CONTAINERID $CNI_IFNAME ns=$CNI_NETNS $CNI_ARGS\" >>$d/log\n"
+		"cat >$d/in.$me\n"
+		"[ -f $d/err.$me ] && cat $d/err.$me >&2\n"
+		"[ -f $d/out.$me ] && cat $d/out.$me\n"
+		"[ -f $d/hang.$me ] && exec sleep 1000\n"
+		"[ -f $d/rc.$me ] && exit $(cat $d/rc.$me)\n"
+		"exit 0\n",
+		f->dir);
 
 	assert_int_equal(fsx_write(AT_FDCWD, path, script, strlen(script), 0755), 0);
 }
@@ -122,9 +123,11 @@ static int teardown(void **arg)
 
 static void open_net(struct fixture *f, bool builtin)
 {
-	struct net_args args = {
-		.loop = f->loop, .conf_dir = f->conf_dir, .bin_dirs = f->bin_dirs, .state_dir = f->state_dir, .builtin = builtin
-	};
+	struct net_args args = { .loop = f->loop,
+		                 .conf_dir = f->conf_dir,
+		                 .bin_dirs = f->bin_dirs,
+		                 .state_dir = f->state_dir,
+		                 .builtin = builtin };
 
 	f->net = net_new(&args, &f->err);
 	assert_non_null(f->net);
@@ -132,7 +135,11 @@ static void open_net(struct fixture *f, bool builtin)
 
 static struct net_pod pod(void)
 {
-	return (struct net_pod){ .id = "abc123", .netns_path = "/proc/self/ns/net", .name = "web", .ns = "default", .uid = "u-1" };
+	return (struct net_pod){ .id = "abc123",
+		                 .netns_path = "/proc/self/ns/net",
+		                 .name = "web",
+		                 .ns = "default",
+		                 .uid = "u-1" };
 }
 
 static void prepare(struct fixture *f, const struct net_pod *p)
@@ -201,12 +208,14 @@ static char *input_of(const struct fixture *f, const char *file, const char *key
 {
 	cleanup_free char *text = read_text(f, file);
 	cleanup(yyjson_doc_free) yyjson_doc *doc = yyjson_read(text, strlen(text), 0);
-	char *value = doc ? yyjson_val_write(yyjson_obj_get(yyjson_doc_get_root(doc), key), 0, NULL) : NULL;
+	char *value = doc ? yyjson_val_write(yyjson_obj_get(yyjson_doc_get_root(doc), key), 0, NULL)
+	                  : NULL;
 
 	return value ? value : xstrdup("absent");
 }
 
-static void assert_input(const struct fixture *f, const char *file, const char *key, const char *expected)
+static void assert_input(const struct fixture *f, const char *file, const char *key,
+                         const char *expected)
 {
 	cleanup_free char *value = input_of(f, file, key);
 
@@ -220,7 +229,9 @@ static void add_runs_the_chain_and_hands_each_result_on(void **arg)
 	struct net_pod p = pod();
 
 	write_text(f, "net.d/10-x.conflist", LIST);
-	write_text(f, "out.two.ADD", "{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"fd00::9/64\"},{\"address\":\"10.7.7.7/16\"}]}");
+	write_text(
+		f, "out.two.ADD",
+		"{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"fd00::9/64\"},{\"address\":\"10.7.7.7/16\"}]}");
 	open_net(f, false);
 	prepare(f, &p);
 	add(f);
@@ -228,10 +239,12 @@ static void add_runs_the_chain_and_hands_each_result_on(void **arg)
 	assert_string_equal(f->ip, "10.7.7.7");
 	assert_int_equal(f->nips, 2);
 	log = read_text(f, "log");
-	assert_string_equal(log, "one.ADD abc123 eth0 ns=/proc/self/ns/net IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;"
-				 "K8S_POD_INFRA_CONTAINER_ID=abc123;K8S_POD_UID=u-1\n"
-				 "two.ADD abc123 eth0 ns=/proc/self/ns/net IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;"
-				 "K8S_POD_INFRA_CONTAINER_ID=abc123;K8S_POD_UID=u-1\n");
+	assert_string_equal(
+		log,
+		"one.ADD abc123 eth0 ns=/proc/self/ns/net IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;"
+		"K8S_POD_INFRA_CONTAINER_ID=abc123;K8S_POD_UID=u-1\n"
+		"two.ADD abc123 eth0 ns=/proc/self/ns/net IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;"
+		"K8S_POD_INFRA_CONTAINER_ID=abc123;K8S_POD_UID=u-1\n");
 	assert_input(f, "in.one.ADD", "name", "\"testnet\"");
 	assert_input(f, "in.one.ADD", "cniVersion", "\"1.0.0\"");
 	assert_input(f, "in.one.ADD", "key", "1");
@@ -243,11 +256,13 @@ static void a_plugin_gets_the_arguments_it_declares_a_capability_for(void **arg)
 {
 	struct fixture *f = *arg;
 	struct pair pairs[] = { { (char *)"kubernetes.io/ingress-bandwidth", (char *)"1.5M" },
-				{ (char *)"kubernetes.io/egress-bandwidth", (char *)"64Ki" } };
+		                { (char *)"kubernetes.io/egress-bandwidth", (char *)"64Ki" } };
 	struct pairs annotations = { pairs, 2 };
-	struct net_port ports[] = { { .host_port = 8080, .container_port = 80, .protocol = "tcp" },
-				    { .host_port = 0, .container_port = 81, .protocol = "tcp" },
-				    { .host_port = 53, .container_port = 53, .protocol = "udp", .host_ip = "127.0.0.1" } };
+	struct net_port ports[] = {
+		{ .host_port = 8080, .container_port = 80, .protocol = "tcp" },
+		{ .host_port = 0, .container_port = 81, .protocol = "tcp" },
+		{ .host_port = 53, .container_port = 53, .protocol = "udp", .host_ip = "127.0.0.1" }
+	};
 	struct net_pod p = pod();
 
 	p.annotations = &annotations;
@@ -260,11 +275,12 @@ static void a_plugin_gets_the_arguments_it_declares_a_capability_for(void **arg)
 	add(f);
 	assert_false(f->failed);
 	assert_input(f, "in.one.ADD", "runtimeConfig", "absent");
-	assert_input(f, "in.two.ADD", "runtimeConfig",
-		     "{\"portMappings\":[{\"hostPort\":8080,\"containerPort\":80,\"protocol\":\"tcp\",\"hostIP\":\"\"},"
-		     "{\"hostPort\":53,\"containerPort\":53,\"protocol\":\"udp\",\"hostIP\":\"127.0.0.1\"}],"
-		     "\"bandwidth\":{\"ingressRate\":1500000,\"ingressBurst\":4294967295,\"egressRate\":65536,"
-		     "\"egressBurst\":4294967295}}");
+	assert_input(
+		f, "in.two.ADD", "runtimeConfig",
+		"{\"portMappings\":[{\"hostPort\":8080,\"containerPort\":80,\"protocol\":\"tcp\",\"hostIP\":\"\"},"
+		"{\"hostPort\":53,\"containerPort\":53,\"protocol\":\"udp\",\"hostIP\":\"127.0.0.1\"}],"
+		"\"bandwidth\":{\"ingressRate\":1500000,\"ingressBurst\":4294967295,\"egressRate\":65536,"
+		"\"egressBurst\":4294967295}}");
 }
 
 static void what_plugins_cannot_be_told_fails_the_pod_by_name(void **arg)
@@ -289,11 +305,13 @@ static void what_plugins_cannot_be_told_fails_the_pod_by_name(void **arg)
 	p.ports = &port;
 	p.nports = 1;
 	assert_int_equal(net_prepare(f->net, &p, &f->plan, &f->plan_len, &f->err), -1);
-	assert_string_equal(f->err.msg, "host port 80: protocol \"icmp\" is none of tcp, udp, sctp");
+	assert_string_equal(f->err.msg,
+	                    "host port 80: protocol \"icmp\" is none of tcp, udp, sctp");
 	p = pod();
 	p.name = "a;K8S_POD_NAME=b";
 	assert_int_equal(net_prepare(f->net, &p, &f->plan, &f->plan_len, &f->err), -1);
-	assert_string_equal(f->err.msg, "pod name \"a;K8S_POD_NAME=b\" cannot be told to CNI plugins");
+	assert_string_equal(f->err.msg,
+	                    "pod name \"a;K8S_POD_NAME=b\" cannot be told to CNI plugins");
 	p = pod();
 	p.ifname = "much-too-long-name";
 	assert_int_equal(net_prepare(f->net, &p, &f->plan, &f->plan_len, &f->err), -1);
@@ -370,7 +388,8 @@ static void a_failing_plugin_is_quoted_and_ends_the_chain(void **arg)
 
 	write_text(f, "net.d/10-x.conflist", LIST);
 	write_text(f, "rc.one.ADD", "1");
-	write_text(f, "out.one.ADD", "{\"cniVersion\":\"1.0.0\",\"code\":100,\"msg\":\"no addresses left\"}");
+	write_text(f, "out.one.ADD",
+	           "{\"cniVersion\":\"1.0.0\",\"code\":100,\"msg\":\"no addresses left\"}");
 	open_net(f, false);
 	prepare(f, &p);
 	add(f);
@@ -383,7 +402,9 @@ static void a_failing_plugin_is_quoted_and_ends_the_chain(void **arg)
 	write_text(f, "out.one.ADD", "");
 	write_text(f, "err.one.ADD", "panic: deep inside\n\n");
 	add(f);
-	assert_string_equal(f->err.msg, "network \"testnet\": plugin one (ADD): exit status 1: panic: deep inside");
+	assert_string_equal(
+		f->err.msg,
+		"network \"testnet\": plugin one (ADD): exit status 1: panic: deep inside");
 }
 
 static void garbage_instead_of_a_result_is_an_error_that_names_the_plugin(void **arg)
@@ -423,7 +444,9 @@ static void a_missing_plugin_is_named_with_the_directories(void **arg)
 	assert_int_equal(unlink(plugin), 0);
 	add(f);
 	assert_int_equal(f->err.code, CODE_FAILED_PRECONDITION);
-	expected = xasprintf("network \"testnet\": plugin two (ADD): not found in /nonexistent/cni:%s", f->bin_dir);
+	expected =
+		xasprintf("network \"testnet\": plugin two (ADD): not found in /nonexistent/cni:%s",
+	                  f->bin_dir);
 	assert_string_equal(f->err.msg, expected);
 	assert_false(net_ready(f->net, reason, sizeof(reason)));
 	assert_non_null(strstr(reason, "CNI plugin two not found in /nonexistent/cni:"));
@@ -444,7 +467,8 @@ static void a_plugin_that_hangs_is_killed_at_its_deadline(void **arg)
 	net_add(f->net, &c);
 	wait_done(f);
 	assert_int_equal(f->err.code, CODE_DEADLINE_EXCEEDED);
-	assert_string_equal(f->err.msg, "network \"testnet\": plugin two (ADD): timed out after 0.2 s");
+	assert_string_equal(f->err.msg,
+	                    "network \"testnet\": plugin two (ADD): timed out after 0.2 s");
 }
 
 static void the_op_lock_is_held_by_every_plugin(void **arg)
@@ -464,7 +488,8 @@ static void the_op_lock_is_held_by_every_plugin(void **arg)
 	c.oplock_fd = lock.fd;
 	net_add(f->net, &c);
 	/* Until the second plugin hangs, and its helpers are gone. */
-	while (oplock_holders(f->dir, "abc123", NULL, &holder, 1) != 1 || !streq(holder.comm, "sleep"))
+	while (oplock_holders(f->dir, "abc123", NULL, &holder, 1) != 1 ||
+	       !streq(holder.comm, "sleep"))
 		loop_turn(f->loop, false);
 	/* The daemon goes away: the plugin goes on and holds the lock, nothing is told. */
 	net_free(take_ptr(f->net));
@@ -496,7 +521,9 @@ static void the_first_usable_file_counts_and_a_bad_one_is_named(void **arg)
 	dump = net_dump(f->net, doc);
 	assert_string_equal(yyjson_mut_get_str(yyjson_mut_obj_get(dump, "network")), "first");
 	assert_int_equal(yyjson_mut_arr_size(yyjson_mut_obj_get(dump, "problems")), 1);
-	assert_non_null(strstr(yyjson_mut_get_str(yyjson_mut_arr_get_first(yyjson_mut_obj_get(dump, "problems"))), "05-bad.conf"));
+	assert_non_null(strstr(
+		yyjson_mut_get_str(yyjson_mut_arr_get_first(yyjson_mut_obj_get(dump, "problems"))),
+		"05-bad.conf"));
 	yyjson_mut_doc_free(doc);
 }
 
@@ -528,12 +555,14 @@ static void changes_of_the_directory_are_seen_whatever_happens_to_it(void **arg)
 	write_text(f, "net.d/10-a.conf", "{\"name\":\"a2\",\"type\":\"one\"}");
 	assert_ready(f, true, "network \"a2\"");
 	{
-		cleanup_free char *from = in_dir(f, "net.d"), *to = in_dir(f, "moved"), *link = in_dir(f, "net.d/30-c.conf");
+		cleanup_free char *from = in_dir(f, "net.d"), *to = in_dir(f, "moved"),
+				  *link = in_dir(f, "net.d/30-c.conf");
 
 		assert_int_equal(rename(from, to), 0);
 		assert_ready(f, false, "was removed");
 		assert_int_equal(mkdir(from, 0755), 0);
-		assert_int_equal(symlink("../moved/20-b.conf", link), 0); /* no close, no rename: a link */
+		assert_int_equal(symlink("../moved/20-b.conf", link),
+		                 0); /* no close, no rename: a link */
 		assert_ready(f, true, "network \"b\"");
 		assert_int_equal(fsx_remove_tree(AT_FDCWD, from), 0);
 		assert_ready(f, false, "was removed");
@@ -548,7 +577,8 @@ static void the_loop_learns_of_a_change_by_itself(void **arg)
 	open_net(f, false);
 	write_text(f, "net.d/20-b.conf", "{\"name\":\"b\",\"type\":\"one\"}");
 	assert_true(loop_turn(f->loop, true));
-	assert_string_equal(yyjson_mut_get_str(yyjson_mut_obj_get(net_dump(f->net, doc), "network")), "b");
+	assert_string_equal(
+		yyjson_mut_get_str(yyjson_mut_obj_get(net_dump(f->net, doc), "network")), "b");
 	yyjson_mut_doc_free(doc);
 }
 
@@ -598,10 +628,12 @@ static void check_asks_with_the_stored_result_where_the_version_has_it(void **ar
 	c.result_len = strlen(RESULT);
 	net_check(f->net, &c);
 	wait_done(f);
-	assert_string_equal(f->err.msg, "network \"testnet\": plugin two (CHECK): address is missing");
+	assert_string_equal(f->err.msg,
+	                    "network \"testnet\": plugin two (CHECK): address is missing");
 	assert_input(f, "in.one.CHECK", "prevResult", RESULT);
 
-	write_text(f, "net.d/10-x.conflist", "{\"cniVersion\":\"0.3.1\",\"name\":\"old\",\"plugins\":[{\"type\":\"two\"}]}");
+	write_text(f, "net.d/10-x.conflist",
+	           "{\"cniVersion\":\"0.3.1\",\"name\":\"old\",\"plugins\":[{\"type\":\"two\"}]}");
 	prepare(f, &p);
 	c = call(f);
 	c.result = RESULT;
@@ -624,11 +656,13 @@ static void gc_names_the_living_and_status_decides_readiness_from_1_1_0_on(void 
 	assert_false(f->failed);
 	assert_input(f, "in.one.GC", "name", "absent"); /* 1.0.0: not asked */
 
-	write_text(f, "net.d/10-x.conflist", "{\"cniVersion\":\"1.1.0\",\"name\":\"new\",\"plugins\":[{\"type\":\"one\"}]}");
+	write_text(f, "net.d/10-x.conflist",
+	           "{\"cniVersion\":\"1.1.0\",\"name\":\"new\",\"plugins\":[{\"type\":\"one\"}]}");
 	net_gc(f->net, ids, on_done, f);
 	wait_done(f);
-	assert_input(f, "in.one.GC", "cni.dev/valid-attachments",
-		     "[{\"containerID\":\"a\",\"ifname\":\"eth0\"},{\"containerID\":\"b\",\"ifname\":\"eth0\"}]");
+	assert_input(
+		f, "in.one.GC", "cni.dev/valid-attachments",
+		"[{\"containerID\":\"a\",\"ifname\":\"eth0\"},{\"containerID\":\"b\",\"ifname\":\"eth0\"}]");
 
 	assert_ready(f, false, "is being asked for");
 	while (!net_ready(f->net, reason, sizeof(reason)))
@@ -636,20 +670,26 @@ static void gc_names_the_living_and_status_decides_readiness_from_1_1_0_on(void 
 	write_text(f, "rc.one.STATUS", "1");
 	write_text(f, "out.one.STATUS", "{\"code\":50,\"msg\":\"control plane is away\"}");
 	assert_ready(f, true, "network \"new\""); /* the last answer is fresh enough */
-	write_text(f, "net.d/10-x.conflist", "{\"cniVersion\":\"1.1.0\",\"name\":\"newer\",\"plugins\":[{\"type\":\"one\"}]}");
+	write_text(
+		f, "net.d/10-x.conflist",
+		"{\"cniVersion\":\"1.1.0\",\"name\":\"newer\",\"plugins\":[{\"type\":\"one\"}]}");
 	assert_ready(f, false, "is being asked for");
 	do {
 		loop_turn(f->loop, true);
 		assert_false(net_ready(f->net, reason, sizeof(reason)));
 	} while (strstr(reason, "is being asked for"));
-	assert_string_equal(reason, "network \"newer\": plugin one (STATUS): control plane is away");
+	assert_string_equal(reason,
+	                    "network \"newer\": plugin one (STATUS): control plane is away");
 }
 
 static void a_damaged_plan_fails_and_nothing_runs(void **arg)
 {
 	struct fixture *f = *arg;
-	static const char *const bad[] = { "", "{", "{}", "{\"version\":2}", "{\"version\":1,\"id\":\"a\",\"netns\":\"b\",\"ifname\":\"c\","
-										"\"args\":\"d\",\"network\":{}}" };
+	static const char *const bad[] = {
+		"", "{", "{}", "{\"version\":2}",
+		"{\"version\":1,\"id\":\"a\",\"netns\":\"b\",\"ifname\":\"c\","
+		"\"args\":\"d\",\"network\":{}}"
+	};
 	cleanup_free char *log = NULL;
 
 	open_net(f, false);

@@ -29,8 +29,9 @@ static void assert_refused(const char *text, const char *expected)
 
 static void a_list_keeps_its_plugins_in_order(void **arg)
 {
-	cleanup(netconf_free) struct netconf *conf = parse("{\"cniVersion\":\"0.3.1\",\"name\":\"n\",\"disableCheck\":true,"
-							   "\"plugins\":[{\"type\":\"a\",\"x\":1},{\"type\":\"b\"}]}");
+	cleanup(netconf_free) struct netconf *conf =
+		parse("{\"cniVersion\":\"0.3.1\",\"name\":\"n\",\"disableCheck\":true,"
+	              "\"plugins\":[{\"type\":\"a\",\"x\":1},{\"type\":\"b\"}]}");
 
 	(void)arg;
 	assert_string_equal(conf->name, "n");
@@ -46,7 +47,8 @@ static void a_list_keeps_its_plugins_in_order(void **arg)
 
 static void a_single_plugin_is_a_list_of_one(void **arg)
 {
-	cleanup(netconf_free) struct netconf *conf = parse("{\"name\":\"n\",\"type\":\"bridge\",\"ipam\":{}}");
+	cleanup(netconf_free) struct netconf *conf =
+		parse("{\"name\":\"n\",\"type\":\"bridge\",\"ipam\":{}}");
 
 	(void)arg;
 	assert_int_equal(netconf_count(conf), 1);
@@ -57,14 +59,18 @@ static void a_single_plugin_is_a_list_of_one(void **arg)
 
 static void of_several_versions_the_newest_that_we_speak_is_used(void **arg)
 {
-	cleanup(netconf_free) struct netconf *conf = parse("{\"cniVersion\":\"0.4.0\",\"cniVersions\":[\"0.4.0\",\"1.1.0\",\"1.0.0\","
-							   "\"2.0.0\"],\"name\":\"n\",\"plugins\":[{\"type\":\"a\"}]}");
+	cleanup(netconf_free) struct netconf *conf =
+		parse("{\"cniVersion\":\"0.4.0\",\"cniVersions\":[\"0.4.0\",\"1.1.0\",\"1.0.0\","
+	              "\"2.0.0\"],\"name\":\"n\",\"plugins\":[{\"type\":\"a\"}]}");
 
 	(void)arg;
 	assert_string_equal(conf->version, "1.1.0");
-	assert_refused("{\"cniVersion\":\"2.0.0\",\"name\":\"n\",\"type\":\"a\"}", "f: cniVersion 2.0.0 is newer than 1.1.0");
-	assert_refused("{\"cniVersion\":\"1.0\",\"name\":\"n\",\"type\":\"a\"}", "f: \"1.0\" is not a CNI version");
-	assert_refused("{\"cniVersion\":1,\"name\":\"n\",\"type\":\"a\"}", "f: cniVersion is not a string");
+	assert_refused("{\"cniVersion\":\"2.0.0\",\"name\":\"n\",\"type\":\"a\"}",
+	               "f: cniVersion 2.0.0 is newer than 1.1.0");
+	assert_refused("{\"cniVersion\":\"1.0\",\"name\":\"n\",\"type\":\"a\"}",
+	               "f: \"1.0\" is not a CNI version");
+	assert_refused("{\"cniVersion\":1,\"name\":\"n\",\"type\":\"a\"}",
+	               "f: cniVersion is not a string");
 }
 
 static void what_cannot_be_a_network_is_refused_with_the_reason(void **arg)
@@ -76,9 +82,12 @@ static void what_cannot_be_a_network_is_refused_with_the_reason(void **arg)
 	assert_refused("{\"name\":\"a b\",\"plugins\":[]}", "f: \"a b\" is not a network name");
 	assert_refused("{\"name\":\"n\",\"plugins\":[]}", "f: the list has no plugins");
 	assert_refused("{\"name\":\"n\",\"plugins\":{}}", "f: plugins is not an array");
-	assert_refused("{\"name\":\"n\",\"plugins\":[{\"type\":\"a\"},{}]}", "f: plugin 2 has no type");
-	assert_refused("{\"name\":\"n\",\"type\":\"../sh\"}", "f: plugin 1: type \"../sh\" is not a plain name");
-	assert_refused("{\"name\":\"n\",\"type\":\"..\"}", "f: plugin 1: type \"..\" is not a plain name");
+	assert_refused("{\"name\":\"n\",\"plugins\":[{\"type\":\"a\"},{}]}",
+	               "f: plugin 2 has no type");
+	assert_refused("{\"name\":\"n\",\"type\":\"../sh\"}",
+	               "f: plugin 1: type \"../sh\" is not a plain name");
+	assert_refused("{\"name\":\"n\",\"type\":\"..\"}",
+	               "f: plugin 1: type \"..\" is not a plain name");
 }
 
 static void names_follow_the_rule_of_the_specification(void **arg)
