@@ -14,7 +14,6 @@
 #include "core/base/mem.h"
 #include "core/base/pb.h"
 #include "core/base/str.h"
-#include "core/image/image_job.h"
 #include "core/image/overlay.h"
 #include "core/life/life_internal.h"
 #include "core/run/bundle.h"
@@ -111,50 +110,25 @@ static enum step reserve_undo(struct op *op)
 	return op_record(op, RECORD_CONTAINER_REMOVED, &ref);
 }
 
-struct config_job {
-	struct worker_job job;
-	struct op *op;
-	char *root, *id;
-	char *text;
-	size_t len;
-	struct err err;
-};
-
-static void config_read(struct worker_job *job)
+static void config_read(void *arg, const char *text, size_t len, const struct err *err)
 {
-	struct config_job *cj = container_of(job, struct config_job, job);
+	struct op *op = arg;
+	struct container_create *cc = create_of(op);
 
-	ignore(image_config_read(cj->root, cj->id, &cj->text, &cj->len, &cj->err)); /* err tells */
-}
-
-static void config_done(struct worker_job *job)
-{
-	struct config_job *cj = container_of(job, struct config_job, job);
-	struct container_create *cc = create_of(cj->op);
-
-	cc->image_config = cj->text;
-	cc->image_config_len = cj->len;
-	op_step_done(cj->op, cj->err.code == CODE_OK ? NULL : &cj->err);
-	free(cj->root);
-	free(cj->id);
-	free(cj);
+	if (!err) {
+		cc->image_config = xstrndup(text, len);
+		cc->image_config_len = len;
+	}
+	op_step_done(op, err);
 }
 
 static enum step image_run(struct op *op)
 {
 	struct container_create *cc = create_of(op);
-	struct config_job *cj;
 
 	if (cc->creating.hidden)
 		return STEP_DONE;
-	cj = xcalloc(1, sizeof(*cj));
-	cj->op = op;
-	cj->root = xstrdup(op->life->root);
-	cj->id = xstrdup(cc->creating.image_id);
-	cj->job.name = "image config";
-	cj->job.run = config_read;
-	cj->job.done = config_done;
-	worker_submit(op->life->args.worker, &cj->job);
+	life_image_config(op->life, cc->creating.image_id, config_read, op);
 	return op_busy(op);
 }
 

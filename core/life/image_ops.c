@@ -18,6 +18,7 @@
 #include "core/base/str.h"
 #include "core/image/image_job.h"
 #include "core/image/overlay.h"
+#include "core/image/ref.h"
 #include "core/image/store.h"
 #include "core/life/life_internal.h"
 #include "core/run/mount.h"
@@ -251,12 +252,12 @@ void life_image_import(struct life *life, const struct life_import *import, stru
 }
 
 /* Two clients that ask for the same thing share one pull: same reference, same credentials and hosts (D7 for images). */
-static struct image_add *find_pull(struct life *life, const struct life_pull *pull)
+static struct image_add *find_pull(struct life *life, const struct life_pull *pull, const char *name)
 {
 	list_for_each(l, &life->image_jobs) {
 		struct image_add *ia = list_entry(l, struct image_add, link);
 
-		if (!ia->request.import && !ia->op.cancelled && streq(ia->request.name, pull->name) &&
+		if (!ia->request.import && !ia->op.cancelled && streq(ia->request.name, name) &&
 		    streq(ia->request.registry, pull->registry))
 			return ia;
 	}
@@ -265,11 +266,18 @@ static struct image_add *find_pull(struct life *life, const struct life_pull *pu
 
 void life_image_pull(struct life *life, const struct life_pull *pull, struct life_wait *wait)
 {
-	struct image_add *ia = find_pull(life, pull);
+	cleanup_free char *name = NULL;
+	struct err err = { 0 };
+	struct image_add *ia;
 
+	if (ref_canonical(str_of(pull->name), &name, &err) < 0) {
+		life_answer(wait, life, NULL, &err);
+		return;
+	}
+	ia = find_pull(life, pull, name);
 	if (!ia) {
 		ia = add_new("PullImage");
-		ia->request.name = xstrdup(pull->name);
+		ia->request.name = take_ptr(name);
 		ia->request.registry = xstrdup(pull->registry);
 		ia->progress = pull->progress;
 		ia->progress_arg = pull->arg;

@@ -180,7 +180,7 @@ struct life_import {
 	void *arg;
 };
 struct life_pull {
-	const char *name;     /* canonical reference */
+	const char *name;     /* reference as the client wrote it */
 	const char *registry; /* JSON for the pull process: hosts, credentials; never logged */
 	void (*progress)(void *arg, const struct pull_progress *progress);
 	void *arg;
@@ -195,6 +195,13 @@ void life_image_progress_drop(struct life *life, void *arg);
 void life_image_remove(struct life *life, const char *ref, struct life_wait *wait);
 /* By name, digest, id or prefix, among what clients may see. */
 NODISCARD const struct image *life_image_find(const struct state *state, const char *ref, struct err *err);
+
+/* The image's config document, read by a worker; err NULL: text is borrowed for the call. From the loop, once. */
+typedef void (*life_text_fn)(void *arg, const char *text, size_t len, const struct err *err);
+void life_image_config(struct life *life, const char *image_id, life_text_fn fn, void *arg);
+/* What all layers take on disk, from what was noted when they were stored. */
+typedef void (*life_usage_fn)(void *arg, uint64_t bytes, uint64_t inodes, const struct err *err);
+void life_image_usage(struct life *life, life_usage_fn fn, void *arg);
 
 /* --- exits */
 /*

@@ -181,17 +181,18 @@ void rpc_ctl_pull(struct cri *cri, struct grpc_call *call, const void *request)
 		.identity_token = req->auth.identity_token,
 		.registry_token = req->auth.registry_token,
 	};
-	cleanup(pull_text_release) struct pull_text text = { 0 };
+	cleanup(pull_registry_text_free) char *registry = NULL;
 	struct err err = { 0 };
 	struct transfer *t;
 
-	if (pull_text_make(&text, cri->config, or_empty(req->image), &auth, &err) < 0) {
+	registry = pull_registry_text(cri->config, &auth, &err);
+	if (!registry) {
 		grpc_fail(call, &err);
 		return;
 	}
 	t = transfer_new(cri, call, false);
 	life_image_pull(cri->life,
-			&(struct life_pull){ .name = text.name, .registry = text.registry, .progress = transfer_progress, .arg = t },
+			&(struct life_pull){ .name = or_empty(req->image), .registry = registry, .progress = transfer_progress, .arg = t },
 			&t->wait);
 }
 

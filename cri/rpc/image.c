@@ -10,8 +10,6 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/config/config.h"
-#include "core/image/image_job.h"
-#include "core/image/usage.h"
 #include "core/life/life.h"
 #include "cri/proto/cri.pb.h"
 #include "cri/rpc/handlers.h"
@@ -19,7 +17,8 @@
 #include "cri/rpc/pull_request.h"
 #include "cri/rpc/to_cri.h"
 
-#define STREAM_ROWS 100
+#define STREAM_ROWS	 100
+#define IMAGE_CONFIG_MAX (16 << 20)
 
 /* An image that was removed while containers use it has no names left and is nobody's business any more. */
 static bool is_listed(const struct image *image)
@@ -100,15 +99,6 @@ void rpc_stream_images(struct cri *cri, struct grpc_call *call, const void *requ
 
 /* --- ImageStatus: an unknown image is no error, it is absent */
 
-struct status_job {
-	struct worker_job job;
-	struct grpc_call *call;
-	struct cri *cri;
-	char *root, *id, *text;
-	size_t len;
-	struct err err;
-};
-
 static void reply_status(struct cri *cri, struct grpc_call *call, const struct image *image, char *info)
 {
 	cri_ImageStatusResponse resp = { .has_image = image != NULL };
@@ -127,33 +117,31 @@ static void reply_status(struct cri *cri, struct grpc_call *call, const struct i
 	grpc_reply(call, cri_ImageStatusResponse_fields, &resp);
 }
 
-static void status_read(struct worker_job *job)
-{
-	struct status_job *sj = container_of(job, struct status_job, job);
+struct status_call {
+	struct cri *cri;
+	struct grpc_call *call;
+	char id[80];
+};
 
-	ignore(image_config_read(sj->root, sj->id, &sj->text, &sj->len, &sj->err)); /* err tells */
-}
-
-static void status_read_done(struct worker_job *job)
+static void status_read(void *arg, const char *text, size_t len, const struct err *failure)
 {
-	struct status_job *sj = container_of(job, struct status_job, job);
+	struct status_call *sc = arg;
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *root = yyjson_mut_obj(doc);
 	cleanup(yyjson_doc_free) yyjson_doc *config = NULL;
 	cleanup_free char *info = NULL;
-	const struct image *image = image_get(sj->cri->state, sj->id);
+	const struct image *image = image_get(sc->cri->state, sc->id);
+	struct err err = { 0 };
 
 	yyjson_mut_doc_set_root(doc, root);
-	if (sj->text)
-		config = json_parse(sj->text, sj->len, 16 << 20, "image config", &sj->err);
+	/* a document that cannot be read leaves the status true, only shorter */
+	config = failure ? NULL : json_parse(text, len, IMAGE_CONFIG_MAX, "image config", &err);
 	if (config)
 		yyjson_mut_obj_add_val(doc, root, "imageSpec", yyjson_val_mut_copy(doc, yyjson_doc_get_root(config)));
 	info = json_write(doc, false, NULL);
-	reply_status(sj->cri, sj->call, image && is_listed(image) ? image : NULL, image ? info : NULL);
-	free(sj->root);
-	free(sj->id);
-	free(sj->text);
-	free(sj);
+	image = image && is_listed(image) ? image : NULL;
+	reply_status(sc->cri, sc->call, image, image ? info : NULL);
+	free(sc);
 }
 
 void rpc_image_status(struct cri *cri, struct grpc_call *call, const void *request)
@@ -161,7 +149,7 @@ void rpc_image_status(struct cri *cri, struct grpc_call *call, const void *reque
 	const cri_ImageStatusRequest *req = request;
 	struct err err = { 0 };
 	const struct image *image = life_image_find(cri->state, or_empty(req->image.image), &err);
-	struct status_job *sj;
+	struct status_call *sc;
 
 	if (!image && !err_is(&err, CODE_NOT_FOUND)) {
 		grpc_fail(call, &err);
@@ -171,15 +159,11 @@ void rpc_image_status(struct cri *cri, struct grpc_call *call, const void *reque
 		reply_status(cri, call, image, NULL);
 		return;
 	}
-	sj = xcalloc(1, sizeof(*sj));
-	sj->cri = cri;
-	sj->call = call;
-	sj->root = xstrdup(cri->config->root);
-	sj->id = xstrdup(image->id);
-	sj->job.name = "image config";
-	sj->job.run = status_read;
-	sj->job.done = status_read_done;
-	worker_submit(cri->worker, &sj->job);
+	sc = xcalloc(1, sizeof(*sc));
+	sc->cri = cri;
+	sc->call = call;
+	ignore(str_copy(sc->id, sizeof(sc->id), image->id)); /* "sha256:" and 64 characters */
+	life_image_config(cri->life, image->id, status_read, sc);
 }
 
 /* --- PullImage */
@@ -202,14 +186,15 @@ void rpc_pull_image(struct cri *cri, struct grpc_call *call, const void *request
 		.registry_token = req->auth.registry_token,
 		.server_address = req->auth.server_address,
 	};
-	cleanup(pull_text_release) struct pull_text text = { 0 };
+	cleanup(pull_registry_text_free) char *registry = NULL;
 	struct err err = { 0 };
 
-	if (pull_text_make(&text, cri->config, or_empty(req->image.image), &auth, &err) < 0) {
+	registry = pull_registry_text(cri->config, &auth, &err);
+	if (!registry) {
 		grpc_fail(call, &err);
 		return;
 	}
-	life_image_pull(cri->life, &(struct life_pull){ .name = text.name, .registry = text.registry },
+	life_image_pull(cri->life, &(struct life_pull){ .name = or_empty(req->image.image), .registry = registry },
 			&pending_new(call, pull_answer)->wait);
 }
 
@@ -231,42 +216,22 @@ void rpc_remove_image(struct cri *cri, struct grpc_call *call, const void *reque
 
 /* --- ImageFsInfo: what committed layers take is known from when they were committed */
 
-static uint64_t images_bytes(const struct cri *cri)
-{
-	uint64_t sum = 0;
-
-	list_for_each(l, &cri->state->images)
-		sum += list_entry(l, struct image, link)->size_bytes;
-	return sum;
-}
-
-struct fs_job {
-	struct worker_job job;
-	struct grpc_call *call;
+struct fs_call {
 	struct cri *cri;
-	char *root;
-	struct usage layers;
-	bool known;
+	struct grpc_call *call;
 };
 
-static void fs_read(struct worker_job *job)
+static void fs_read(void *arg, uint64_t bytes, uint64_t inodes, const struct err *err)
 {
-	struct fs_job *fj = container_of(job, struct fs_job, job);
-
-	fj->known = usage_layers(fj->root, &fj->layers) == 0;
-}
-
-static void fs_done(struct worker_job *job)
-{
-	struct fs_job *fj = container_of(job, struct fs_job, job);
+	struct fs_call *fc = arg;
 	cri_FilesystemUsage fs = {
 		.timestamp = clock_real_ns(),
 		.has_fs_id = true,
-		.fs_id = { .mountpoint = fj->root },
+		.fs_id = { .mountpoint = fc->cri->config->root },
 		.has_used_bytes = true,
-		.used_bytes = { .value = fj->known ? fj->layers.bytes : images_bytes(fj->cri) },
+		.used_bytes = { .value = bytes },
 		.has_inodes_used = true,
-		.inodes_used = { .value = fj->layers.inodes },
+		.inodes_used = { .value = inodes },
 	};
 	const cri_ImageFsInfoResponse resp = {
 		.image_filesystems = &fs,
@@ -275,20 +240,18 @@ static void fs_done(struct worker_job *job)
 		.container_filesystems_count = 1,
 	};
 
-	grpc_reply(fj->call, cri_ImageFsInfoResponse_fields, &resp);
-	free(fj->root);
-	free(fj);
+	if (err)
+		grpc_fail(fc->call, err);
+	else
+		grpc_reply(fc->call, cri_ImageFsInfoResponse_fields, &resp);
+	free(fc);
 }
 
 void rpc_image_fs_info(struct cri *cri, struct grpc_call *call, const void *request UNUSED)
 {
-	struct fs_job *fj = xcalloc(1, sizeof(*fj));
+	struct fs_call *fc = xcalloc(1, sizeof(*fc));
 
-	fj->cri = cri;
-	fj->call = call;
-	fj->root = xstrdup(cri->config->root);
-	fj->job.name = "image disk usage";
-	fj->job.run = fs_read;
-	fj->job.done = fs_done;
-	worker_submit(cri->worker, &fj->job);
+	fc->cri = cri;
+	fc->call = call;
+	life_image_usage(cri->life, fs_read, fc);
 }

@@ -1,7 +1,7 @@
 /* cri/rpc/pull_request.h
  *
- * What the pull process is told of a registry pull: the canonical reference, and a JSON text with where hosts are configured and
- * the credentials that came with the request. The text holds secrets: it is never logged or put on record, and wiped.
+ * What the pull process is told of the registry: a JSON text with where hosts are configured and the credentials that came with
+ * the request. It holds secrets: it is never logged or put on record, and wiped.
  *
  *   { "hosts_dir": "/etc/coracle/hosts.d:/etc/containerd/certs.d",
  *     "auth": { "username", "password", "auth", "identity_token", "registry_token", "server_address" } }
@@ -17,16 +17,10 @@ struct pull_auth { /* each NULL or "" when not given */
 	const char *username, *password, *auth, *identity_token, *registry_token, *server_address;
 };
 
-struct pull_text {
-	char *name;	/* canonical reference */
-	char *registry; /* JSON */
-};
+/* Heap; INVALID_ARGUMENT when a credential is not UTF-8. */
+NODISCARD char *pull_registry_text(const struct config *config, const struct pull_auth *auth, struct err *err);
+void pull_registry_text_free(char *text); /* wiped; NULL is fine */
 
-/* Errors: INVALID_ARGUMENT naming the reference. */
-NODISCARD int pull_text_make(struct pull_text *ret, const struct config *config, const char *image,
-			     const struct pull_auth *auth, struct err *err);
-void pull_text_release(struct pull_text *text);
-
-DEFINE_CLEANUP(struct pull_text, pull_text_release);
+DEFINE_CLEANUP_PTR(char, pull_registry_text_free);
 
 #endif
