@@ -245,6 +245,10 @@ static int run(struct grpc_client *client, struct reply *reply, int64_t deadline
 	while (!reply->closed) {
 		if (flush(client, err) < 0)
 			return -1;
+		if (reply->closed) /* by a reset of ours that went out just now */
+			break;
+		if (!nghttp2_session_want_read(client->session) && client->out_len == 0)
+			return broken(client, err, "the other end does not keep to HTTP/2");
 		if (wait_ready(client, deadline_ns, err) < 0) {
 			stop_call(client, reply);
 			break;
@@ -252,9 +256,8 @@ static int run(struct grpc_client *client, struct reply *reply, int64_t deadline
 		if (fill(client, err) < 0)
 			return -1;
 	}
-	if (err->code)
-		ignore(flush(client,
-		             &(struct err){ 0 })); /* the reset, if the server still listens */
+	if (err->code) /* our reset, if the server still listens */
+		ignore(flush(client, &(struct err){ 0 }));
 	else if (flush(client, err) < 0)
 		return -1;
 	return err->code ? -1 : 0;

@@ -18,6 +18,7 @@
 
 #include "core/base/attr.h"
 #include "core/base/clock.h"
+#include "core/base/fd.h"
 #include "core/base/mem.h"
 #include "core/loop/listener.h"
 #include "core/loop/loop.h"
@@ -302,6 +303,104 @@ static void nobody_at_home_is_unavailable_and_names_the_socket(void **arg UNUSED
 	assert_non_null(strstr(err.msg, "/tmp/no-such-dir/sock"));
 }
 
+/* --- a server that breaks the rules: a child that accepts, says its piece and waits for the end */
+
+struct canned {
+	char dir[64], path[128];
+	pid_t server;
+	struct grpc_client *client;
+};
+
+static void canned_start(struct canned *c, const void *bytes, size_t len)
+{
+	struct err err = { 0 };
+	int listening;
+
+	assert_int_equal(str_copy(c->dir, sizeof(c->dir), "/tmp/test-server-XXXXXX"), 0);
+	assert_non_null(mkdtemp(c->dir));
+	assert_int_equal(str_format(c->path, sizeof(c->path), "%s/sock", c->dir), 0);
+	listening = unix_listen(c->path, SOCK_STREAM, 0600, 1);
+	assert_true(listening >= 0);
+	c->server = fork();
+	if (c->server == 0) {
+		char drop[4096];
+		int fd = accept(listening, NULL, NULL);
+
+		/* the preface and SETTINGS; then the request, which the answer must not overtake */
+		ignore(read(fd, drop, sizeof(drop)) > 0);
+		ignore(write(fd, "\0\0\0\4\0\0\0\0\0", 9) == 9);
+		ignore(write(fd, bytes, len) == (ssize_t)len);
+		while (read(fd, drop, sizeof(drop)) > 0) {
+		}
+		_exit(0);
+	}
+	close(listening);
+	c->client = grpc_client_new(c->path, &err);
+	assert_non_null(c->client);
+}
+
+static void canned_end(struct canned *c)
+{
+	int status;
+
+	grpc_client_free(c->client);
+	assert_int_equal(waitpid(c->server, &status, 0), c->server);
+	unlink(c->path);
+	rmdir(c->dir);
+}
+
+static void an_answer_that_breaks_the_rules_is_an_error(void **arg UNUSED)
+{
+#define STATUS_200    "\0\0\1\1\4\0\0\0\1\x88"
+#define CANNED(bytes) bytes, sizeof(bytes) - 1
+	static const struct {
+		const char *bytes;
+		size_t len;
+		enum code code;
+		const char *text;
+	} cases[] = {
+		/* the end of the stream without a grpc-status */
+		{ CANNED("\0\0\1\1\5\0\0\0\1\x8d"), CODE_INTERNAL,
+		  "no gRPC status in the answer (HTTP status 404)" },
+		/* REFUSED_STREAM and ENHANCE_YOUR_CALM */
+		{ CANNED("\0\0\4\3\0\0\0\0\1\0\0\0\7"), CODE_UNAVAILABLE,
+		  "call was reset by the server: REFUSED_STREAM" },
+		{ CANNED("\0\0\4\3\0\0\0\0\1\0\0\0\13"), CODE_RESOURCE_EXHAUSTED,
+		  "call was reset by the server: ENHANCE_YOUR_CALM" },
+		/* a compressed message; one of 4 GiB; bytes that are no message; OK without a message */
+		{ CANNED(STATUS_200 "\0\0\6\0\0\0\0\0\1\1\0\0\0\1x"), CODE_INTERNAL,
+		  "response message is compressed or too large (1 bytes)" },
+		{ CANNED(STATUS_200 "\0\0\5\0\0\0\0\0\1\0\xff\xff\xff\xff"), CODE_INTERNAL,
+		  "response message is compressed or too large (4294967295 bytes)" },
+		{ CANNED(STATUS_200 "\0\0\7\0\0\0\0\0\1\0\0\0\0\2\x0a\x7f"), CODE_INVALID_ARGUMENT,
+		  NULL },
+		{ CANNED(STATUS_200 "\0\0\x0f\1\5\0\0\0\1\0\x0bgrpc-status\1"
+		                    "0"),
+		  CODE_INTERNAL, "/t.S/Version: no response" },
+		/* trailers that are not well-formed */
+		{ CANNED(STATUS_200 "\0\0\1\1\5\0\0\0\1\x88"), CODE_INTERNAL, NULL },
+		/* no HTTP/2 at all */
+		{ CANNED("HTTP/1.1 400 Bad Request\r\n\r\n"), CODE_UNAVAILABLE, NULL },
+	};
+	struct grpc_client_call call = { "/t.S/Version", &cri_VersionRequest_msg,
+		                         &(cri_VersionRequest){ 0 }, &cri_VersionResponse_msg,
+		                         5000 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		cleanup(pb_arena_free) struct pb_arena *arena = pb_arena_new(1 << 20);
+		cri_VersionResponse response;
+		struct canned c;
+		struct err err = { 0 };
+
+		canned_start(&c, cases[i].bytes, cases[i].len);
+		assert_int_equal(grpc_client_unary(c.client, &call, arena, &response, &err), -1);
+		if (cases[i].text)
+			assert_string_equal(err.msg, cases[i].text);
+		assert_int_equal(err.code, cases[i].code);
+		canned_end(&c);
+	}
+}
+
 /* --- on a socket pair in this process */
 
 static int setup_pair(void **arg)
@@ -541,6 +640,7 @@ int main(void)
 		TEST(a_stream_arrives_whole_and_in_order),
 		TEST(a_stream_can_be_left_early),
 		TEST(a_server_that_goes_away_is_unavailable),
+		cmocka_unit_test(an_answer_that_breaks_the_rules_is_an_error),
 		cmocka_unit_test(nobody_at_home_is_unavailable_and_names_the_socket),
 		PAIR(a_silent_connection_is_closed_after_ten_seconds),
 		PAIR(a_greeted_connection_may_idle_for_days_without_a_timer),
