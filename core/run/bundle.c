@@ -26,13 +26,15 @@ int bundle_names(struct bundle *bundle, const char *state, const char *id, struc
 	struct bundle names;
 
 	if (!is_component(id))
-		return err_set(err, CODE_INVALID_ARGUMENT, "container id \"%.70s\" cannot name a directory", id);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "container id \"%.70s\" cannot name a directory", id);
 	if (str_format(names.dir, sizeof(names.dir), "%s/bundles/%s", state, id) < 0 ||
 	    str_format(names.config, sizeof(names.config), "%s/config.json", names.dir) < 0 ||
 	    str_format(names.rootfs, sizeof(names.rootfs), "%s/rootfs", names.dir) < 0 ||
 	    str_format(names.pid_file, sizeof(names.pid_file), "%s/pid", names.dir) < 0 ||
 	    str_format(names.log, sizeof(names.log), "%s/runtime.log", names.dir) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "bundle of %.70s: state directory has too long a name", id);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "bundle of %.70s: state directory has too long a name", id);
 	*bundle = names;
 	return 0;
 }
@@ -54,23 +56,28 @@ static int write_json(const char *path, const char *json, size_t len, struct err
 int bundle_write_config(const struct bundle *bundle, const char *json, size_t len, struct err *err)
 {
 	if (len > BUNDLE_CONFIG_MAX_BYTES)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "OCI spec: %zu bytes, more than %u", len, BUNDLE_CONFIG_MAX_BYTES);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "OCI spec: %zu bytes, more than %u",
+		               len, BUNDLE_CONFIG_MAX_BYTES);
 	return write_json(bundle->config, json, len, err);
 }
 
-int bundle_read_config(const struct bundle *bundle, char **ret_json, size_t *ret_len, struct err *err)
+int bundle_read_config(const struct bundle *bundle, char **ret_json, size_t *ret_len,
+                       struct err *err)
 {
 	return file_read_all(bundle->config, BUNDLE_CONFIG_MAX_BYTES, ret_json, ret_len, err);
 }
 
-int bundle_exec_name(const struct bundle *bundle, uint64_t n, const char *suffix, char *ret, size_t size, struct err *err)
+int bundle_exec_name(const struct bundle *bundle, uint64_t n, const char *suffix, char *ret,
+                     size_t size, struct err *err)
 {
 	if (str_format(ret, size, "%s/exec-%llu%s", bundle->dir, (unsigned long long)n, suffix) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "exec in %s: state directory has too long a name", bundle->dir);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "exec in %s: state directory has too long a name", bundle->dir);
 	return 0;
 }
 
-int bundle_write_exec(const struct bundle *bundle, uint64_t n, const char *json, size_t len, struct err *err)
+int bundle_write_exec(const struct bundle *bundle, uint64_t n, const char *json, size_t len,
+                      struct err *err)
 {
 	char path[BUNDLE_PATH_SIZE];
 
@@ -103,7 +110,8 @@ int bundle_read_pid(const char *pid_file, pid_t *ret_pid, struct err *err)
 	if (str_trim(str_of(text)).len == 0)
 		return err_set(err, CODE_NOT_FOUND, "pid file %s is still empty", pid_file);
 	if (str_u64(str_trim(str_of(text)), INT32_MAX, &pid) < 0 || pid == 0)
-		return err_set(err, CODE_INTERNAL, "pid file %s holds no pid: \"%.20s\"", pid_file, text);
+		return err_set(err, CODE_INTERNAL, "pid file %s holds no pid: \"%.20s\"", pid_file,
+		               text);
 	*ret_pid = (pid_t)pid;
 	return 0;
 }

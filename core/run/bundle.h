@@ -22,7 +22,7 @@
 #include "core/base/attr.h"
 #include "core/base/err.h"
 
-#define BUNDLE_PATH_SIZE 256
+#define BUNDLE_PATH_SIZE        256
 #define BUNDLE_CONFIG_MAX_BYTES (4u << 20)
 
 struct bundle {
@@ -34,17 +34,22 @@ struct bundle {
 };
 
 /* Names only; INVALID_ARGUMENT when @id is not one path component or the paths grow too long. */
-NODISCARD int bundle_names(struct bundle *bundle, const char *state, const char *id, struct err *err);
+NODISCARD int bundle_names(struct bundle *bundle, const char *state, const char *id,
+                           struct err *err);
 /* The directory and an empty rootfs; there already: fine. */
 NODISCARD int bundle_create(const struct bundle *bundle, struct err *err);
 /* Replace config.json; a reader sees the old or the new one. */
-NODISCARD int bundle_write_config(const struct bundle *bundle, const char *json, size_t len, struct err *err);
-NODISCARD int bundle_read_config(const struct bundle *bundle, char **ret_json, size_t *ret_len, struct err *err);
+NODISCARD int bundle_write_config(const struct bundle *bundle, const char *json, size_t len,
+                                  struct err *err);
+NODISCARD int bundle_read_config(const struct bundle *bundle, char **ret_json, size_t *ret_len,
+                                 struct err *err);
 /* "<dir>/exec-<n><suffix>" (".json" ".pid" ".log" ".sock") */
-NODISCARD int bundle_exec_name(const struct bundle *bundle, uint64_t n, const char *suffix, char *ret, size_t size,
-			       struct err *err);
-NODISCARD int bundle_write_exec(const struct bundle *bundle, uint64_t n, const char *json, size_t len, struct err *err);
-void bundle_remove_exec(const struct bundle *bundle, uint64_t n); /* all files of that exec; missing: fine */
+NODISCARD int bundle_exec_name(const struct bundle *bundle, uint64_t n, const char *suffix,
+                               char *ret, size_t size, struct err *err);
+NODISCARD int bundle_write_exec(const struct bundle *bundle, uint64_t n, const char *json,
+                                size_t len, struct err *err);
+void bundle_remove_exec(const struct bundle *bundle,
+                        uint64_t n); /* all files of that exec; missing: fine */
 /* A pid as the runtimes write it. NOT_FOUND while the file is missing or empty. */
 NODISCARD int bundle_read_pid(const char *pid_file, pid_t *ret_pid, struct err *err);
 /* rm -r; missing: fine. */

@@ -1,6 +1,6 @@
 /* core/run/cgroup.c
  *
- * What hierarchies there are, what cgroups are called, and their directories and processes. Statistics: cgroup_stats.c.
+ * What hierarchies there are, and the directories and processes of cgroups. Names: cgroup_path.c; statistics: cgroup_stats.c.
  *
  * A container's cgroup is made by its OCI runtime; we make exec sub-cgroups and the monitors' one, kill, and clean up what
  * a runtime left behind. All of it works on every hierarchy at the same path, and takes a hierarchy without that path as
@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,23 +20,23 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/base/bug.h"
 #include "core/base/buf.h"
+#include "core/base/bug.h"
 #include "core/base/clock.h"
 #include "core/base/codec.h"
 #include "core/base/fd.h"
 #include "core/base/fsx.h"
 #include "core/base/mem.h"
-#include "core/base/rand.h"
 
-#define PATH_LEN_MAX  2048
-#define DEPTH_MAX     64 /* of nested cgroups; what a container nests deeper than this keeps its cgroup from being removed */
+#define PATH_LEN_MAX 2048
+/* What a container nests deeper than this keeps its cgroup from being removed. */
+#define DEPTH_MAX     64
 #define FILE_MAX      (4u << 20)
 #define PAUSE_MIN_MS  5
 #define PAUSE_MAX_MS  80
 #define PROCS_MAX     (1u << 20)
 #define DEFAULT_STATE "/run/coracle"
-#define APP	      "coracle"
+#define APP           "coracle"
 
 /* ----------------------------------------------------------------------------------------------------- hierarchies */
 
@@ -55,8 +56,8 @@ static const struct {
 	[CGROUP_SYSTEMD] = { "name=systemd", NULL },
 };
 
-#define HAS(c)		(1u << (c))
-#define V2_ALWAYS	(HAS(CGROUP_FREEZER) | HAS(CGROUP_DEVICES) | HAS(CGROUP_CPUACCT))
+#define HAS(c)           (1u << (c))
+#define V2_ALWAYS        (HAS(CGROUP_FREEZER) | HAS(CGROUP_DEVICES) | HAS(CGROUP_CPUACCT))
 #define V1_RESOURCE_MASK (HAS(CGROUP_CONTROLLERS) - 1 - HAS(CGROUP_SYSTEMD))
 
 const char *cgroup_controller_name(enum cgroup_controller c)
@@ -120,7 +121,8 @@ static char *v1_name(const char *super_options)
 static bool known_already(const struct cgroup_host *host, bool v2, uint32_t has)
 {
 	for (size_t i = 0; i < host->nhierarchies; i++)
-		if (v2 ? host->hierarchies[i].v2 : (host->hierarchies[i].has & has) != 0 && !host->hierarchies[i].v2)
+		if (v2 ? host->hierarchies[i].v2
+		       : (host->hierarchies[i].has & has) != 0 && !host->hierarchies[i].v2)
 			return true;
 	return false;
 }
@@ -180,7 +182,8 @@ static struct str path_in(const struct cgroup_hierarchy *h, struct str text)
 		str_cut(text, '\n', &line, &text);
 		if (!str_cut(line, ':', &number, &line) || !str_cut(line, ':', &names, &path))
 			continue;
-		if (h->v2 ? str_eq_c(number, "0") && names.len == 0 : (controllers_in(names, ',', false) & h->has) != 0)
+		if (h->v2 ? str_eq_c(number, "0") && names.len == 0
+		          : (controllers_in(names, ',', false) & h->has) != 0)
 			return path;
 	}
 	return (struct str){ NULL, 0 };
@@ -205,7 +208,8 @@ static void settle(struct cgroup_host *host, const char *self_cgroup)
 			host->hierarchies[i].has |= V2_ALWAYS;
 }
 
-struct cgroup_host *cgroup_host_parse(const struct proc_mount *mounts, size_t nmounts, const char *self_cgroup)
+struct cgroup_host *cgroup_host_parse(const struct proc_mount *mounts, size_t nmounts,
+                                      const char *self_cgroup)
 {
 	struct cgroup_host *host = xcalloc(1, sizeof(*host));
 
@@ -221,13 +225,15 @@ static bool v2_has_swap(const struct cgroup_hierarchy *h)
 	cleanup(strv_free) char **names = NULL;
 	char path[PATH_LEN_MAX];
 
-	if (h->own && h->own[0] && str_format(path, sizeof(path), "%s%s/memory.swap.max", h->mount, h->own) == 0 &&
+	if (h->own && h->own[0] &&
+	    str_format(path, sizeof(path), "%s%s/memory.swap.max", h->mount, h->own) == 0 &&
 	    access(path, F_OK) == 0)
 		return true;
 	if (fsx_list(AT_FDCWD, h->mount, &names) < 0)
 		return false;
 	for (char **name = names; *name; name++)
-		if (str_format(path, sizeof(path), "%s/%s/memory.swap.max", h->mount, *name) == 0 && access(path, F_OK) == 0)
+		if (str_format(path, sizeof(path), "%s/%s/memory.swap.max", h->mount, *name) == 0 &&
+		    access(path, F_OK) == 0)
 			return true;
 	return false;
 }
@@ -239,14 +245,16 @@ static void look_closer(struct cgroup_host *host)
 		cleanup_free char *text = NULL;
 		char path[PATH_LEN_MAX];
 
-		if (h->v2 && str_format(path, sizeof(path), "%s/cgroup.controllers", h->mount) == 0 &&
+		if (h->v2 &&
+		    str_format(path, sizeof(path), "%s/cgroup.controllers", h->mount) == 0 &&
 		    fsx_read(AT_FDCWD, path, 4096, &text, NULL) >= 0)
 			h->has |= controllers_in(str_trim(str_of(text)), ' ', true);
 		if (!(h->has & HAS(CGROUP_MEMORY)))
 			continue;
 		if (h->v2)
 			host->swap = v2_has_swap(h);
-		else if (str_format(path, sizeof(path), "%s/memory.memsw.limit_in_bytes", h->mount) == 0)
+		else if (str_format(path, sizeof(path), "%s/memory.memsw.limit_in_bytes",
+		                    h->mount) == 0)
 			host->swap = access(path, F_OK) == 0;
 	}
 }
@@ -285,7 +293,8 @@ void cgroup_host_free(struct cgroup_host *host)
 	free(host);
 }
 
-const struct cgroup_hierarchy *cgroup_find(const struct cgroup_host *host, enum cgroup_controller controller)
+const struct cgroup_hierarchy *cgroup_find(const struct cgroup_host *host,
+                                           enum cgroup_controller controller)
 {
 	const struct cgroup_hierarchy *found = NULL;
 
@@ -298,8 +307,10 @@ const struct cgroup_hierarchy *cgroup_find(const struct cgroup_host *host, enum 
 
 void cgroup_describe(const struct cgroup_host *host, char *text, size_t size)
 {
-	static const enum cgroup_controller wanted[] = { CGROUP_CPU, CGROUP_CPUACCT, CGROUP_CPUSET,  CGROUP_MEMORY,
-							 CGROUP_PIDS, CGROUP_IO,     CGROUP_HUGETLB, CGROUP_DEVICES };
+	static const enum cgroup_controller wanted[] = { CGROUP_CPU,     CGROUP_CPUACCT,
+		                                         CGROUP_CPUSET,  CGROUP_MEMORY,
+		                                         CGROUP_PIDS,    CGROUP_IO,
+		                                         CGROUP_HUGETLB, CGROUP_DEVICES };
 	struct buf buf;
 	bool first = true;
 	int rc;
@@ -312,7 +323,8 @@ void cgroup_describe(const struct cgroup_host *host, char *text, size_t size)
 	for (size_t i = 0; i < ARRAY_SIZE(wanted) && host->mode != CGROUP_NONE && rc == 0; i++) {
 		if (cgroup_find(host, wanted[i]))
 			continue;
-		rc = buf_printf(&buf, "%s%s", first ? "; missing: " : ", ", controllers[wanted[i]].v1);
+		rc = buf_printf(&buf, "%s%s", first ? "; missing: " : ", ",
+		                controllers[wanted[i]].v1);
 		first = false;
 	}
 	if (rc == 0 && host->mode != CGROUP_NONE && !host->swap)
@@ -320,135 +332,6 @@ void cgroup_describe(const struct cgroup_host *host, char *text, size_t size)
 	ensure(rc == 0);
 	ignore(str_format(text, size, "%s", buf.data) < 0); /* a short buffer of the caller's */
 	buf_release(&buf);
-}
-
-/* ------------------------------------------------------------------------------------------------------------ names */
-
-static struct str last_element(const char *path)
-{
-	struct str head, tail, whole = str_of(path);
-
-	while (whole.len > 1 && whole.p[whole.len - 1] == '/')
-		whole.len--;
-	return str_rcut(whole, '/', &head, &tail) ? tail : whole;
-}
-
-bool cgroup_path_is_systemd(const char *oci_path)
-{
-	const char *colon = strchr(oci_path, ':');
-
-	return colon && strchr(colon + 1, ':') && !memchr(oci_path, '/', (size_t)(colon - oci_path));
-}
-
-/* Path elements without "", "." and "..": joined by single slashes after a leading one. */
-static int clean_path(const char *path, struct buf *out, struct err *err)
-{
-	struct str part, rest = str_of(path);
-
-	while (rest.len > 0) {
-		str_cut(rest, '/', &part, &rest);
-		if (part.len == 0 || str_eq_c(part, "."))
-			continue;
-		if (str_eq_c(part, ".."))
-			return err_set(err, CODE_INVALID_ARGUMENT, "cgroup path %.150s: \"..\" in it", path);
-		for (size_t i = 0; i < part.len; i++)
-			if ((unsigned char)part.p[i] < ' ')
-				return err_set(err, CODE_INVALID_ARGUMENT, "cgroup path has a control character");
-		if (buf_printf(out, "/" STR_FMT, STR_ARG(part)) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "cgroup path %.60s...: too long", path);
-	}
-	return 0;
-}
-
-/* "a-b-c.slice" -> "/a.slice/a-b.slice/a-b-c.slice"; "-.slice" is the root. */
-static int expand_slice(struct str slice, struct buf *out, struct err *err)
-{
-	size_t stem = slice.len - strlen(".slice");
-
-	if (slice.len <= strlen(".slice") || !str_ends(slice, ".slice") || memchr(slice.p, '/', slice.len) ||
-	    memchr(slice.p, ':', slice.len) || str_eq_c(slice, "..slice"))
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.100s\" is not the name of a slice", slice.p);
-	if (str_eq_c(slice, "-.slice"))
-		return 0;
-	if (slice.p[0] == '-' || slice.p[stem - 1] == '-' || memmem(slice.p, stem, "--", 2))
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"" STR_FMT "\" is not the name of a slice: an empty part between dashes",
-			       STR_ARG(slice));
-	for (size_t i = 1; i <= stem; i++)
-		if (i == stem || slice.p[i] == '-')
-			if (buf_printf(out, "/%.*s.slice", (int)i, slice.p) < 0)
-				return err_set(err, CODE_INVALID_ARGUMENT, "slice " STR_FMT ": too long", STR_ARG(slice));
-	return 0;
-}
-
-char *cgroup_oci_path(const char *parent, const char *id, struct err *err)
-{
-	cleanup(buf_release) struct buf buf = { 0 };
-	struct str base = last_element(parent);
-	int rc;
-
-	buf_init(&buf, PATH_LEN_MAX);
-	if (str_ends(base, ".slice")) {
-		cleanup(buf_release) struct buf expanded = { 0 };
-
-		buf_init(&expanded, PATH_LEN_MAX);
-		if (expand_slice(base, &expanded, err) < 0) {
-			err_wrap(err, "cgroup parent %.100s", parent);
-			return NULL;
-		}
-		rc = buf_printf(&buf, STR_FMT ":" APP ":%s", STR_ARG(base), id);
-	} else {
-		if (strchr(parent, ':')) {
-			err_set(err, CODE_INVALID_ARGUMENT, "cgroup parent %.150s: a ':' in it", parent);
-			return NULL;
-		}
-		if (clean_path(parent, &buf, err) < 0) {
-			err_wrap(err, "cgroup parent");
-			return NULL;
-		}
-		rc = buf_printf(&buf, "%s/%s", buf.len ? "" : "/" APP, id);
-	}
-	if (rc < 0) {
-		err_set(err, CODE_INVALID_ARGUMENT, "cgroup parent %.60s...: too long", parent);
-		return NULL;
-	}
-	return buf_take_str(&buf);
-}
-
-static int expand_systemd(const char *oci_path, struct buf *out, struct err *err)
-{
-	struct str slice, prefix, name;
-	int rc;
-
-	if (!str_cut(str_of(oci_path), ':', &slice, &name) || !str_cut(name, ':', &prefix, &name) || name.len == 0 ||
-	    memchr(name.p, '/', name.len) || memchr(prefix.p, '/', prefix.len))
-		return err_set(err, CODE_INVALID_ARGUMENT, "cgroup path %.150s: not slice:prefix:name", oci_path);
-	if (slice.len == 0)
-		slice = STR("system.slice");
-	if (expand_slice(slice, out, err) < 0)
-		return err_wrap(err, "cgroup path %.100s", oci_path);
-	if (str_ends(name, ".slice"))
-		rc = buf_printf(out, "/" STR_FMT, STR_ARG(name));
-	else
-		rc = buf_printf(out, "/" STR_FMT "%s" STR_FMT ".scope", STR_ARG(prefix), prefix.len ? "-" : "", STR_ARG(name));
-	return rc < 0 ? err_set(err, CODE_INVALID_ARGUMENT, "cgroup path %.60s...: too long", oci_path) : 0;
-}
-
-char *cgroup_dir(const char *oci_path, struct err *err)
-{
-	cleanup(buf_release) struct buf buf = { 0 };
-	struct str base = last_element(oci_path);
-	int rc;
-
-	buf_init(&buf, PATH_LEN_MAX);
-	if (cgroup_path_is_systemd(oci_path))
-		rc = expand_systemd(oci_path, &buf, err);
-	else if (str_ends(base, ".slice"))
-		rc = expand_slice(base, &buf, err);
-	else
-		rc = clean_path(oci_path, &buf, err);
-	if (rc == 0 && buf.len == 0)
-		rc = buf_add_str(&buf, "/");
-	return rc < 0 ? NULL : buf_take_str(&buf);
 }
 
 char *cgroup_dir_of(const struct cgroup_host *host, pid_t pid, struct err *err)
@@ -485,16 +368,20 @@ char *cgroup_dir_of(const struct cgroup_host *host, pid_t pid, struct err *err)
 
 /* ------------------------------------------------------------------------------------------ directories, processes */
 
-static int path_of(const struct cgroup_hierarchy *h, const char *dir, const char *file, char path[PATH_LEN_MAX])
+static int path_of(const struct cgroup_hierarchy *h, const char *dir, const char *file,
+                   char path[PATH_LEN_MAX])
 {
-	return str_format(path, PATH_LEN_MAX, "%s%s%s%s", h->mount, streq(dir, "/") ? "" : dir, file ? "/" : "", file ? file : "");
+	return str_format(path, PATH_LEN_MAX, "%s%s%s%s", h->mount, streq(dir, "/") ? "" : dir,
+	                  file ? "/" : "", file ? file : "");
 }
 
 /* "/" would be every process of the machine, and a relative path or one with ".." anybody's. */
 static int check_dir(const char *dir, struct err *err)
 {
-	if (dir[0] != '/' || streq(dir, "/") || strstr(dir, "/..") || strlen(dir) > PATH_LEN_MAX / 2)
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.150s\" is not the path of a container's cgroup", dir);
+	if (dir[0] != '/' || streq(dir, "/") || strstr(dir, "/..") ||
+	    strlen(dir) > CGROUP_DIR_MAX + NAME_MAX)
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "\"%.150s\" is not the path of a container's cgroup", dir);
 	return 0;
 }
 
@@ -523,7 +410,8 @@ static int inherit_cpuset(const char *child)
 
 	*strrchr(parent, '/') = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		cleanup_free char *to = xasprintf("%s/%s", child, files[i]), *from = xasprintf("%s/%s", parent, files[i]);
+		cleanup_free char *to = xasprintf("%s/%s", child, files[i]),
+				  *from = xasprintf("%s/%s", parent, files[i]);
 		cleanup_free char *have = NULL, *text = NULL;
 		int rc;
 
@@ -548,7 +436,8 @@ static int create_in(const struct cgroup_hierarchy *h, const char *dir, struct e
 	int rc;
 
 	if (path_of(h, dir, NULL, path) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "cgroup %.100s...: path is too long", dir);
+		return err_set(err, CODE_INVALID_ARGUMENT, "cgroup %.100s...: path is too long",
+		               dir);
 	while (path[at]) {
 		size_t end = at + 1 + strcspn(path + at + 1, "/");
 		char saved = path[end];
@@ -602,7 +491,8 @@ static int visit(int fd, int depth, visit_fn fn, void *arg, bool remove)
 	for (struct dirent *entry; (entry = readdir(dir));) {
 		int sub;
 
-		if (entry->d_type != DT_DIR || streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+		if (entry->d_type != DT_DIR || streq(entry->d_name, ".") ||
+		    streq(entry->d_name, ".."))
 			continue;
 		if (depth == DEPTH_MAX) {
 			result = -ELOOP;
@@ -647,7 +537,8 @@ static int add_procs(int fd, void *arg)
 	int rc;
 
 	rc = fsx_read(fd, "cgroup.procs", FILE_MAX, &text, &len);
-	if (rc < 0) /* a threaded cgroup (EOPNOTSUPP): its processes are listed further up; gone (ENODEV) */
+	if (rc <
+	    0) /* a threaded cgroup (EOPNOTSUPP): its processes are listed further up; gone (ENODEV) */
 		return rc == -EOPNOTSUPP || rc == -ENODEV || rc == -ENOENT ? 0 : rc;
 	rest = (struct str){ text, len };
 	while (rest.len > 0) {
@@ -673,7 +564,8 @@ static int by_pid(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int gather(const struct cgroup_host *host, const char *dir, struct pids *pids, struct err *err)
+static int gather(const struct cgroup_host *host, const char *dir, struct pids *pids,
+                  struct err *err)
 {
 	size_t kept = 0;
 
@@ -696,7 +588,8 @@ static int gather(const struct cgroup_host *host, const char *dir, struct pids *
 	return 0;
 }
 
-ssize_t cgroup_procs(const struct cgroup_host *host, const char *dir, pid_t *ret, size_t max, struct err *err)
+ssize_t cgroup_procs(const struct cgroup_host *host, const char *dir, pid_t *ret, size_t max,
+                     struct err *err)
 {
 	struct pids pids = { 0 };
 	int rc = gather(host, dir, &pids, err);
@@ -731,7 +624,8 @@ static void kill_v2(const struct cgroup_host *host, const char *dir)
 		char path[PATH_LEN_MAX];
 
 		/* Kernels before 5.14 do not have the file; the loop over pids does it then. */
-		if (host->hierarchies[i].v2 && path_of(&host->hierarchies[i], dir, "cgroup.kill", path) == 0)
+		if (host->hierarchies[i].v2 &&
+		    path_of(&host->hierarchies[i], dir, "cgroup.kill", path) == 0)
 			ignore(write_file(path, "1") < 0);
 	}
 }
@@ -741,7 +635,8 @@ static int64_t next_pause(int64_t ms)
 	return MIN(ms * 2, PAUSE_MAX_MS);
 }
 
-int cgroup_kill(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err)
+int cgroup_kill(const struct cgroup_host *host, const char *dir, int64_t timeout_ms,
+                struct err *err)
 {
 	int64_t end_ns = clock_mono_ns() + timeout_ms * NS_PER_MS;
 	int64_t wait_ms = PAUSE_MIN_MS;
@@ -766,13 +661,16 @@ int cgroup_kill(const struct cgroup_host *host, const char *dir, int64_t timeout
 		if (rc < 0 || !survivor)
 			return rc;
 		if (clock_mono_ns() >= end_ns)
-			return err_set(err, CODE_DEADLINE_EXCEEDED, "cgroup %s: process %d survives SIGKILL", dir, (int)survivor);
+			return err_set(err, CODE_DEADLINE_EXCEEDED,
+			               "cgroup %s: process %d survives SIGKILL", dir,
+			               (int)survivor);
 		pause_ms(wait_ms);
 		wait_ms = next_pause(wait_ms);
 	}
 }
 
-static int busy_error(const struct cgroup_host *host, const char *dir, const char *path, int sys, struct err *err)
+static int busy_error(const struct cgroup_host *host, const char *dir, const char *path, int sys,
+                      struct err *err)
 {
 	pid_t pid = 0;
 	struct err unused;
@@ -780,11 +678,14 @@ static int busy_error(const struct cgroup_host *host, const char *dir, const cha
 	if (sys != EBUSY)
 		return err_sys(err, sys, "remove cgroup %s", path);
 	if (cgroup_procs(host, dir, &pid, 1, &unused) > 0)
-		return err_set(err, CODE_FAILED_PRECONDITION, "cgroup %s cannot be removed: process %d is in it", dir, (int)pid);
-	return err_set(err, CODE_FAILED_PRECONDITION, "cgroup %s cannot be removed: the kernel says it is busy", path);
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "cgroup %s cannot be removed: process %d is in it", dir, (int)pid);
+	return err_set(err, CODE_FAILED_PRECONDITION,
+	               "cgroup %s cannot be removed: the kernel says it is busy", path);
 }
 
-int cgroup_remove(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err)
+int cgroup_remove(const struct cgroup_host *host, const char *dir, int64_t timeout_ms,
+                  struct err *err)
 {
 	int64_t end_ns = clock_mono_ns() + timeout_ms * NS_PER_MS;
 	int64_t wait_ms = PAUSE_MIN_MS;
@@ -858,7 +759,8 @@ int cgroup_list(const struct cgroup_host *host, const char *dir, char ***ret_nam
 		if (!d)
 			return err_sys(err, errno, "list cgroup %s", path);
 		while ((entry = readdir(d))) {
-			if (entry->d_type != DT_DIR || streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+			if (entry->d_type != DT_DIR || streq(entry->d_name, ".") ||
+			    streq(entry->d_name, ".."))
 				continue;
 			names = xrealloc(names, count + 2, sizeof(*names));
 			names[count++] = xstrdup(entry->d_name);
@@ -885,11 +787,12 @@ bool cgroup_is_exec_name(const char *name)
 {
 	uint64_t n;
 
-	return starts_with(name, "exec-") && str_u64(str_of(name + strlen("exec-")), UINT64_MAX, &n) == 0;
+	return starts_with(name, "exec-") &&
+	       str_u64(str_of(name + strlen("exec-")), UINT64_MAX, &n) == 0;
 }
 
-int cgroup_exec_create(const struct cgroup_host *host, const char *dir, uint64_t n, char ret_name[CGROUP_EXEC_NAME],
-		       struct err *err)
+int cgroup_exec_create(const struct cgroup_host *host, const char *dir, uint64_t n,
+                       char ret_name[CGROUP_EXEC_NAME], struct err *err)
 {
 	cleanup_free char *path = NULL;
 	char name[CGROUP_EXEC_NAME];
@@ -916,7 +819,8 @@ int cgroup_exec_create(const struct cgroup_host *host, const char *dir, uint64_t
 	return 0;
 }
 
-int cgroup_exec_remove(const struct cgroup_host *host, const char *dir, const char *name, int64_t timeout_ms, struct err *err)
+int cgroup_exec_remove(const struct cgroup_host *host, const char *dir, const char *name,
+                       int64_t timeout_ms, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/%s", dir, name);
 
@@ -926,14 +830,15 @@ int cgroup_exec_remove(const struct cgroup_host *host, const char *dir, const ch
 	return cgroup_remove(host, path, timeout_ms, err);
 }
 
-int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err)
+int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, int64_t timeout_ms,
+                      struct err *err)
 {
 	cleanup(strv_free) char **names = NULL;
 	int count = 0;
 
 	if (cgroup_list(host, dir, &names, err) < 0)
 		return -1;
-	for (char **name = names; *name; name++) {
+	for (char **name = names; name && *name; name++) {
 		if (!cgroup_is_exec_name(*name))
 			continue;
 		if (cgroup_exec_remove(host, dir, *name, timeout_ms, err) < 0)
@@ -958,7 +863,8 @@ static const struct cgroup_hierarchy *tracking(const struct cgroup_host *host)
 	return host->nhierarchies > 0 && host->hierarchies[0].own ? &host->hierarchies[0] : NULL;
 }
 
-int cgroup_monitors_open(const struct cgroup_host *host, const char *state, int *ret_fd, struct err *err)
+int cgroup_monitors_open(const struct cgroup_host *host, const char *state, int *ret_fd,
+                         struct err *err)
 {
 	const struct cgroup_hierarchy *h = tracking(host);
 	cleanup_free char *dir = NULL;
@@ -974,7 +880,8 @@ int cgroup_monitors_open(const struct cgroup_host *host, const char *state, int 
 	if (create_in(h, dir, err) < 0)
 		return -1;
 	if (path_of(h, dir, h->v2 ? NULL : "cgroup.procs", path) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "cgroup %.100s...: path is too long", dir);
+		return err_set(err, CODE_INVALID_ARGUMENT, "cgroup %.100s...: path is too long",
+		               dir);
 	fd = open(path, (h->v2 ? O_RDONLY | O_DIRECTORY : O_WRONLY) | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(err, errno, "open %s", path);

@@ -21,7 +21,7 @@
 #include "core/base/str.h"
 
 enum cgroup_mode {
-	CGROUP_NONE,   /* nothing mounted: containers cannot run */
+	CGROUP_NONE, /* nothing mounted: containers cannot run */
 	CGROUP_V1,
 	CGROUP_HYBRID, /* v1 controllers, and a v2 tree without them */
 	CGROUP_V2,
@@ -44,12 +44,12 @@ enum cgroup_controller {
 #define CGROUP_HIERARCHIES_MAX 24
 
 struct cgroup_hierarchy {
-	char *mount;	  /* "/sys/fs/cgroup/memory" */
-	char *root;	  /* the part of the hierarchy that is mounted there, "/" normally */
-	char *name;	  /* "memory", "cpu,cpuacct", "name=systemd"; "" for v2 */
+	char *mount; /* "/sys/fs/cgroup/memory" */
+	char *root;  /* the part of the hierarchy that is mounted there, "/" normally */
+	char *name;  /* "memory", "cpu,cpuacct", "name=systemd"; "" for v2 */
 	bool v2;
-	uint32_t has;	  /* 1 << enum cgroup_controller */
-	char *own;	  /* the daemon's cgroup below mount: "" (root) or "/system.slice/coracle.service"; NULL: unknown */
+	uint32_t has; /* 1 << enum cgroup_controller */
+	char *own; /* the daemon's cgroup below mount: "" (root) or "/system.slice/coracle.service"; NULL: unknown */
 };
 
 struct cgroup_host {
@@ -62,16 +62,22 @@ struct cgroup_host {
 /* From /proc/self/mountinfo and /proc/self/cgroup. NONE is an answer, not an error. */
 NODISCARD struct cgroup_host *cgroup_host_new(struct err *err);
 /* The pure part: as if these mounts and this /proc/self/cgroup had been read. */
-NODISCARD struct cgroup_host *cgroup_host_parse(const struct proc_mount *mounts, size_t nmounts, const char *self_cgroup);
+NODISCARD struct cgroup_host *cgroup_host_parse(const struct proc_mount *mounts, size_t nmounts,
+                                                const char *self_cgroup);
 void cgroup_host_free(struct cgroup_host *host);
-const char *cgroup_mode_name(enum cgroup_mode mode);	     /* "v1" "hybrid" "v2" "none" */
-const char *cgroup_controller_name(enum cgroup_controller c); /* OCI and kernel name, v1 style ("blkio") */
+const char *cgroup_mode_name(enum cgroup_mode mode); /* "v1" "hybrid" "v2" "none" */
+const char *
+cgroup_controller_name(enum cgroup_controller c); /* OCI and kernel name, v1 style ("blkio") */
 /* The hierarchy that has @controller (v2 in CGROUP_V2 mode), or NULL. */
-const struct cgroup_hierarchy *cgroup_find(const struct cgroup_host *host, enum cgroup_controller controller);
+const struct cgroup_hierarchy *cgroup_find(const struct cgroup_host *host,
+                                           enum cgroup_controller controller);
 /* One line for log and Status: "cgroup v1 (hybrid); missing: hugetlb; no swap accounting". */
 void cgroup_describe(const struct cgroup_host *host, char *text, size_t size);
 
-/* --- names */
+/* --- names (cgroup_path.c) */
+
+/* Longest directory: leaves room for the mount point, an exec's name and a file's. */
+#define CGROUP_DIR_MAX 1024
 
 /*
  * cgroup_oci_path - OCI linux.cgroupsPath of a container (or pause container) @id under @parent.
@@ -95,28 +101,34 @@ NODISCARD char *cgroup_dir(const char *oci_path, struct err *err);
 NODISCARD int cgroup_create(const struct cgroup_host *host, const char *dir, struct err *err);
 /* Remove it with all below (exec-<n>, what the container nested), in every hierarchy; missing: fine. EBUSY is retried
  * until @timeout_ms, then FAILED_PRECONDITION naming the directory and a process in it. */
-NODISCARD int cgroup_remove(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err);
+NODISCARD int cgroup_remove(const struct cgroup_host *host, const char *dir, int64_t timeout_ms,
+                            struct err *err);
 /* SIGKILL every process at and below @dir until none is left: v2 cgroup.kill; v1 freeze, kill, thaw. Missing: fine.
  * DEADLINE_EXCEEDED names a survivor. */
-NODISCARD int cgroup_kill(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err);
+NODISCARD int cgroup_kill(const struct cgroup_host *host, const char *dir, int64_t timeout_ms,
+                          struct err *err);
 NODISCARD bool cgroup_exists(const struct cgroup_host *host, const char *dir);
 /* Processes at and below @dir, in any hierarchy; at most @max are filled in, the count of all is returned; -1 on error. */
-NODISCARD ssize_t cgroup_procs(const struct cgroup_host *host, const char *dir, pid_t *ret, size_t max, struct err *err);
-NODISCARD int cgroup_move(const struct cgroup_host *host, const char *dir, pid_t pid, struct err *err);
+NODISCARD ssize_t cgroup_procs(const struct cgroup_host *host, const char *dir, pid_t *ret,
+                               size_t max, struct err *err);
+NODISCARD int cgroup_move(const struct cgroup_host *host, const char *dir, pid_t pid,
+                          struct err *err);
 /* Names of the cgroups directly below @dir (any hierarchy), sorted; missing: an empty list. */
-NODISCARD int cgroup_list(const struct cgroup_host *host, const char *dir, char ***ret_names, struct err *err);
+NODISCARD int cgroup_list(const struct cgroup_host *host, const char *dir, char ***ret_names,
+                          struct err *err);
 
 /* --- exec sub-cgroups (D6): <container dir>/exec-<n> */
 
 /* Make exec-<n> below @dir and return its name (what the runtimes' --cgroup takes) in @ret_name. */
 #define CGROUP_EXEC_NAME 32
-NODISCARD int cgroup_exec_create(const struct cgroup_host *host, const char *dir, uint64_t n, char ret_name[CGROUP_EXEC_NAME],
-				 struct err *err);
+NODISCARD int cgroup_exec_create(const struct cgroup_host *host, const char *dir, uint64_t n,
+                                 char ret_name[CGROUP_EXEC_NAME], struct err *err);
 /* Kill and remove it. */
-NODISCARD int cgroup_exec_remove(const struct cgroup_host *host, const char *dir, const char *name, int64_t timeout_ms,
-				 struct err *err);
+NODISCARD int cgroup_exec_remove(const struct cgroup_host *host, const char *dir, const char *name,
+                                 int64_t timeout_ms, struct err *err);
 /* Kill and remove every exec-<n> that an earlier daemon left; how many there were, -1 on error. */
-NODISCARD int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, int64_t timeout_ms, struct err *err);
+NODISCARD int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, int64_t timeout_ms,
+                                struct err *err);
 bool cgroup_is_exec_name(const char *name);
 /*
  * cgroup_dir_of - where @pid is now, as from cgroup_dir(); heap. A runtime may put a container one level below the path it
@@ -132,7 +144,8 @@ NODISCARD char *cgroup_dir_of(const struct cgroup_host *host, pid_t pid, struct 
  * processes, and open what child_args.cgroup_fd takes: the v2 directory, or v1's cgroup.procs.
  * No controller is enabled: the service manager can still put the next main process into the service's cgroup.
  */
-NODISCARD int cgroup_monitors_open(const struct cgroup_host *host, const char *state, int *ret_fd, struct err *err);
+NODISCARD int cgroup_monitors_open(const struct cgroup_host *host, const char *state, int *ret_fd,
+                                   struct err *err);
 
 /* --- statistics */
 
@@ -147,7 +160,7 @@ struct cgroup_psi {
 };
 
 #define CGROUP_PAGE_SIZES_MAX 8
-#define CGROUP_IO_MAX	      32
+#define CGROUP_IO_MAX         32
 
 struct cgroup_hugetlb {
 	char page_size[16]; /* "2MB" */
@@ -166,7 +179,7 @@ struct cgroup_stats {
 	uint64_t cpu_usage_ns, cpu_user_ns, cpu_system_ns;
 	uint64_t cpu_periods, cpu_throttled_periods, cpu_throttled_ns;
 	uint64_t cpu_shares, cpu_period_us; /* as set; 0: unknown */
-	int64_t cpu_quota_us;		    /* -1: none */
+	int64_t cpu_quota_us;               /* -1: none */
 
 	bool has_memory;
 	uint64_t memory_usage, memory_working_set, memory_rss;
@@ -194,14 +207,16 @@ struct cgroup_files;
 
 /* Opens what every reading needs (4 descriptors on v1, up to 10 on v2) and keeps it; NULL and NOT_FOUND when the cgroup is
  * gone. @host is borrowed for the life of the files. */
-NODISCARD struct cgroup_files *cgroup_files_open(const struct cgroup_host *host, const char *dir, struct err *err);
+NODISCARD struct cgroup_files *cgroup_files_open(const struct cgroup_host *host, const char *dir,
+                                                 struct err *err);
 void cgroup_files_free(struct cgroup_files *files);
 /*
  * cgroup_files_read - one reading. @all false: cpu, memory, pids, swap and pressure, from kept-open files alone; true: also
  * limits, throttling, hugetlb, io, which opens files (worker).
  * Errors: NOT_FOUND when the cgroup was removed meanwhile.
  */
-NODISCARD int cgroup_files_read(struct cgroup_files *files, bool all, struct cgroup_stats *ret, struct err *err);
+NODISCARD int cgroup_files_read(struct cgroup_files *files, bool all, struct cgroup_stats *ret,
+                                struct err *err);
 
 /* Parsers of the kernel's text: pure, take anything, set what they find and leave the rest. */
 void cgroup_parse_cpu_stat_v2(struct str text, struct cgroup_stats *stats);

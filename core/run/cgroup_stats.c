@@ -5,8 +5,6 @@
  *
  * The parsers take any text: an unknown key, a torn line or a number that is none is passed over.
  */
-#include "core/run/cgroup.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,6 +15,7 @@
 #include "core/base/fd.h"
 #include "core/base/fsx.h"
 #include "core/base/mem.h"
+#include "core/run/cgroup.h"
 
 #define TEXT_MAX  65536
 #define NO_LIMIT  (UINT64_C(1) << 62) /* v1 says "no limit" with LONG_MAX rounded down to a page */
@@ -29,7 +28,8 @@ static bool key_number(struct str line, struct str *ret_key, uint64_t *ret_value
 {
 	struct str value;
 
-	return str_cut(line, ' ', ret_key, &value) && str_u64(str_trim(value), UINT64_MAX, ret_value) == 0;
+	return str_cut(line, ' ', ret_key, &value) &&
+	       str_u64(str_trim(value), UINT64_MAX, ret_value) == 0;
 }
 
 struct field {
@@ -37,10 +37,14 @@ struct field {
 	size_t offset; /* of a uint64_t in struct cgroup_stats */
 	uint64_t scale;
 };
-#define FIELD(key, member, scale) { key, offsetof(struct cgroup_stats, member), scale }
+#define FIELD(key, member, scale)                                                                  \
+	{                                                                                          \
+		key, offsetof(struct cgroup_stats, member), scale                                  \
+	}
 
 /* How many fields were there. */
-static size_t parse_fields(struct str text, const struct field *fields, size_t count, struct cgroup_stats *stats)
+static size_t parse_fields(struct str text, const struct field *fields, size_t count,
+                           struct cgroup_stats *stats)
 {
 	struct str line, key;
 	size_t found = 0;
@@ -119,8 +123,8 @@ void cgroup_parse_memory_stat_v2(struct str text, struct cgroup_stats *stats)
 	ignore(parse_fields(text, fields, ARRAY_SIZE(fields), stats) == 0);
 	/* Kernels before 5.18 do not add it up themselves. */
 	if (stats->memory_kernel == 0)
-		stats->memory_kernel = one_of(text, "kernel_stack") + one_of(text, "pagetables") + one_of(text, "percpu") +
-				       one_of(text, "slab");
+		stats->memory_kernel = one_of(text, "kernel_stack") + one_of(text, "pagetables") +
+		                       one_of(text, "percpu") + one_of(text, "slab");
 }
 
 void cgroup_parse_memory_stat_v1(struct str text, struct cgroup_stats *stats)
@@ -164,7 +168,8 @@ static bool device_number(struct str text, uint32_t *ret_major, uint32_t *ret_mi
 	struct str major, minor;
 	uint64_t a, b;
 
-	if (!str_cut(text, ':', &major, &minor) || str_u64(major, UINT32_MAX, &a) < 0 || str_u64(minor, UINT32_MAX, &b) < 0)
+	if (!str_cut(text, ':', &major, &minor) || str_u64(major, UINT32_MAX, &a) < 0 ||
+	    str_u64(minor, UINT32_MAX, &b) < 0)
 		return false;
 	*ret_major = (uint32_t)a;
 	*ret_minor = (uint32_t)b;
@@ -193,9 +198,12 @@ void cgroup_parse_io_stat_v2(struct str text, struct cgroup_stats *stats)
 		const char *key;
 		size_t offset;
 	} members[] = {
-		{ "rbytes", offsetof(struct cgroup_io, read_bytes) }, { "wbytes", offsetof(struct cgroup_io, write_bytes) },
-		{ "rios", offsetof(struct cgroup_io, reads) },	      { "wios", offsetof(struct cgroup_io, writes) },
-		{ "dbytes", offsetof(struct cgroup_io, discard_bytes) }, { "dios", offsetof(struct cgroup_io, discards) },
+		{ "rbytes", offsetof(struct cgroup_io, read_bytes) },
+		{ "wbytes", offsetof(struct cgroup_io, write_bytes) },
+		{ "rios", offsetof(struct cgroup_io, reads) },
+		{ "wios", offsetof(struct cgroup_io, writes) },
+		{ "dbytes", offsetof(struct cgroup_io, discard_bytes) },
+		{ "dios", offsetof(struct cgroup_io, discards) },
 	};
 	struct str line, word, key, value;
 	struct cgroup_io *io;
@@ -209,11 +217,13 @@ void cgroup_parse_io_stat_v2(struct str text, struct cgroup_stats *stats)
 			uint64_t number;
 
 			str_cut(line, ' ', &word, &line);
-			if (!str_cut(word, '=', &key, &value) || str_u64(value, UINT64_MAX, &number) < 0)
+			if (!str_cut(word, '=', &key, &value) ||
+			    str_u64(value, UINT64_MAX, &number) < 0)
 				continue;
 			for (size_t i = 0; i < ARRAY_SIZE(members); i++)
 				if (str_eq_c(key, members[i].key))
-					memcpy((char *)io + members[i].offset, &number, sizeof(number));
+					memcpy((char *)io + members[i].offset, &number,
+					       sizeof(number));
 		}
 	}
 }
@@ -271,7 +281,9 @@ void cgroup_parse_psi(struct str text, struct cgroup_psi *psi)
 
 		str_cut(text, '\n', &line, &text);
 		str_cut(line, ' ', &word, &line);
-		into = str_eq_c(word, "some") ? &psi->some : str_eq_c(word, "full") ? &psi->full : NULL;
+		into = str_eq_c(word, "some")   ? &psi->some
+		       : str_eq_c(word, "full") ? &psi->full
+		                                : NULL;
 		while (into && line.len > 0) {
 			uint64_t total;
 
@@ -284,7 +296,8 @@ void cgroup_parse_psi(struct str text, struct cgroup_psi *psi)
 				ignore(!hundredths(value, &into->avg60_c));
 			else if (str_eq_c(key, "avg300"))
 				ignore(!hundredths(value, &into->avg300_c));
-			else if (str_eq_c(key, "total") && str_u64(value, UINT64_MAX, &total) == 0) {
+			else if (str_eq_c(key, "total") &&
+			         str_u64(value, UINT64_MAX, &total) == 0) {
 				into->total_us = total;
 				psi->has = true;
 			}
@@ -318,7 +331,8 @@ uint64_t cgroup_weight_from_shares(uint64_t shares)
 	if (shares == 0)
 		return 0;
 	shares = MIN(MAX(shares, SHARES_MIN), SHARES_MAX);
-	return WEIGHT_MIN + (shares - SHARES_MIN) * (WEIGHT_MAX - WEIGHT_MIN) / (SHARES_MAX - SHARES_MIN);
+	return WEIGHT_MIN +
+	       (shares - SHARES_MIN) * (WEIGHT_MAX - WEIGHT_MIN) / (SHARES_MAX - SHARES_MIN);
 }
 
 uint64_t cgroup_shares_from_weight(uint64_t weight)
@@ -326,7 +340,8 @@ uint64_t cgroup_shares_from_weight(uint64_t weight)
 	if (weight == 0)
 		return 0;
 	weight = MIN(MAX(weight, WEIGHT_MIN), WEIGHT_MAX);
-	return SHARES_MIN + (weight - WEIGHT_MIN) * (SHARES_MAX - SHARES_MIN) / (WEIGHT_MAX - WEIGHT_MIN);
+	return SHARES_MIN +
+	       (weight - WEIGHT_MIN) * (SHARES_MAX - SHARES_MIN) / (WEIGHT_MAX - WEIGHT_MIN);
 }
 
 /* ------------------------------------------------------------------------------------------------ kept-open files */
@@ -336,8 +351,8 @@ enum kept {
 	KEPT_MEMORY,
 	KEPT_MEMORY_STAT,
 	KEPT_MEMORY_MAX, /* v2 */
-	KEPT_SWAP,	 /* v2 */
-	KEPT_SWAP_MAX,	 /* v2 */
+	KEPT_SWAP,       /* v2 */
+	KEPT_SWAP_MAX,   /* v2 */
 	KEPT_PIDS,
 	KEPT_CPU_PSI, /* v2 */
 	KEPT_MEMORY_PSI,
@@ -367,11 +382,14 @@ struct cgroup_files {
 	int fd[KEPT_FILES]; /* -1: this host has no such file */
 };
 
-static char *file_path(const struct cgroup_files *files, enum cgroup_controller controller, const char *file)
+static char *file_path(const struct cgroup_files *files, enum cgroup_controller controller,
+                       const char *file)
 {
 	const struct cgroup_hierarchy *h = cgroup_find(files->host, controller);
 
-	return h ? xasprintf("%s%s/%s", h->mount, strcmp(files->dir, "/") == 0 ? "" : files->dir, file) : NULL;
+	return h ? xasprintf("%s%s/%s", h->mount, strcmp(files->dir, "/") == 0 ? "" : files->dir,
+	                     file)
+	         : NULL;
 }
 
 static bool is_v2(const struct cgroup_files *files, enum cgroup_controller controller)
@@ -381,7 +399,8 @@ static bool is_v2(const struct cgroup_files *files, enum cgroup_controller contr
 	return h && h->v2;
 }
 
-struct cgroup_files *cgroup_files_open(const struct cgroup_host *host, const char *dir, struct err *err)
+struct cgroup_files *cgroup_files_open(const struct cgroup_host *host, const char *dir,
+                                       struct err *err)
 {
 	cleanup(cgroup_files_free) struct cgroup_files *files = xcalloc(1, sizeof(*files));
 	bool any = false;
@@ -405,7 +424,9 @@ struct cgroup_files *cgroup_files_open(const struct cgroup_host *host, const cha
 		any = any || files->fd[k] >= 0;
 	}
 	if (!any) {
-		err_set(err, CODE_NOT_FOUND, "cgroup %s has no statistics: it is gone, or no controller is mounted", dir);
+		err_set(err, CODE_NOT_FOUND,
+		        "cgroup %s has no statistics: it is gone, or no controller is mounted",
+		        dir);
 		return NULL;
 	}
 	return take_ptr(files);
@@ -423,7 +444,8 @@ void cgroup_files_free(struct cgroup_files *files)
 }
 
 /* 1 and the text; 0: no such file here; -1: the cgroup is gone or the read failed. */
-static int kept_text(const struct cgroup_files *files, enum kept k, char *text, struct str *ret, struct err *err)
+static int kept_text(const struct cgroup_files *files, enum kept k, char *text, struct str *ret,
+                     struct err *err)
 {
 	ssize_t n;
 
@@ -436,20 +458,24 @@ static int kept_text(const struct cgroup_files *files, enum kept k, char *text, 
 		return 0;
 	if (n < 0)
 		return err_sys(err, (int)-n, "read %s of cgroup %s",
-			       is_v2(files, kept_files[k].controller) ? kept_files[k].v2 : kept_files[k].v1, files->dir);
+		               is_v2(files, kept_files[k].controller) ? kept_files[k].v2
+		                                                      : kept_files[k].v1,
+		               files->dir);
 	*ret = (struct str){ text, (size_t)n };
 	return 1;
 }
 
-static int kept_number(const struct cgroup_files *files, enum kept k, char *text, uint64_t *ret, struct err *err)
+static int kept_number(const struct cgroup_files *files, enum kept k, char *text, uint64_t *ret,
+                       struct err *err)
 {
-	struct str str;
+	struct str str = { NULL, 0 };
 	int rc = kept_text(files, k, text, &str, err);
 
 	return rc > 0 ? cgroup_parse_limit(str, ret) == 0 : rc;
 }
 
-static int read_psi(const struct cgroup_files *files, char *text, struct cgroup_stats *stats, struct err *err)
+static int read_psi(const struct cgroup_files *files, char *text, struct cgroup_stats *stats,
+                    struct err *err)
 {
 	struct {
 		enum kept k;
@@ -461,7 +487,7 @@ static int read_psi(const struct cgroup_files *files, char *text, struct cgroup_
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(each); i++) {
-		struct str str;
+		struct str str = { NULL, 0 };
 		int rc = kept_text(files, each[i].k, text, &str, err);
 
 		if (rc < 0)
@@ -472,9 +498,10 @@ static int read_psi(const struct cgroup_files *files, char *text, struct cgroup_
 	return 0;
 }
 
-static int read_cpu(const struct cgroup_files *files, char *text, struct cgroup_stats *stats, struct err *err)
+static int read_cpu(const struct cgroup_files *files, char *text, struct cgroup_stats *stats,
+                    struct err *err)
 {
-	struct str str;
+	struct str str = { NULL, 0 };
 	int rc = kept_text(files, KEPT_CPU, text, &str, err);
 
 	if (rc > 0 && is_v2(files, CGROUP_CPUACCT))
@@ -484,10 +511,11 @@ static int read_cpu(const struct cgroup_files *files, char *text, struct cgroup_
 	return rc < 0 ? -1 : 0;
 }
 
-static int read_memory(const struct cgroup_files *files, char *text, struct cgroup_stats *stats, struct err *err)
+static int read_memory(const struct cgroup_files *files, char *text, struct cgroup_stats *stats,
+                       struct err *err)
 {
 	bool v2 = is_v2(files, CGROUP_MEMORY);
-	struct str str;
+	struct str str = { NULL, 0 };
 	int rc;
 
 	rc = kept_number(files, KEPT_MEMORY, text, &stats->memory_usage, err);
@@ -512,15 +540,20 @@ static int read_memory(const struct cgroup_files *files, char *text, struct cgro
 
 static void derive(struct cgroup_stats *s)
 {
-	s->memory_working_set = s->memory_usage > s->memory_inactive_file ? s->memory_usage - s->memory_inactive_file : 0;
-	s->memory_available = s->memory_limit > s->memory_working_set ? s->memory_limit - s->memory_working_set : 0;
+	s->memory_working_set = s->memory_usage > s->memory_inactive_file
+	                                ? s->memory_usage - s->memory_inactive_file
+	                                : 0;
+	s->memory_available = s->memory_limit > s->memory_working_set
+	                              ? s->memory_limit - s->memory_working_set
+	                              : 0;
 	s->swap_available = s->swap_limit > s->swap_usage ? s->swap_limit - s->swap_usage : 0;
 }
 
 /* ----------------------------------------------------------------------------------------------- files on demand */
 
 /* Heap text, or NULL: this kernel, version or configuration has no such file, which leaves the member at 0. */
-static char *text_of(const struct cgroup_files *files, enum cgroup_controller controller, const char *file)
+static char *text_of(const struct cgroup_files *files, enum cgroup_controller controller,
+                     const char *file)
 {
 	cleanup_free char *path = file_path(files, controller, file);
 	char *text;
@@ -528,7 +561,8 @@ static char *text_of(const struct cgroup_files *files, enum cgroup_controller co
 	return path && fsx_read(AT_FDCWD, path, TEXT_MAX, &text, NULL) >= 0 ? text : NULL;
 }
 
-static bool number_of(const struct cgroup_files *files, enum cgroup_controller controller, const char *file, uint64_t *ret)
+static bool number_of(const struct cgroup_files *files, enum cgroup_controller controller,
+                      const char *file, uint64_t *ret)
 {
 	cleanup_free char *text = text_of(files, controller, file);
 
@@ -558,7 +592,8 @@ static void more_cpu(const struct cgroup_files *files, struct cgroup_stats *stat
 	ignore(!number_of(files, CGROUP_CPUACCT, "cpuacct.usage_sys", &stats->cpu_system_ns));
 	ignore(!number_of(files, CGROUP_CPU, "cpu.shares", &stats->cpu_shares));
 	ignore(!number_of(files, CGROUP_CPU, "cpu.cfs_period_us", &stats->cpu_period_us));
-	if (number_of(files, CGROUP_CPU, "cpu.cfs_quota_us", &value) && value > 0 && value <= INT64_MAX)
+	if (number_of(files, CGROUP_CPU, "cpu.cfs_quota_us", &value) && value > 0 &&
+	    value <= INT64_MAX)
 		stats->cpu_quota_us = (int64_t)value;
 	text = text_of(files, CGROUP_CPU, "cpu.stat");
 	if (text)
@@ -577,13 +612,17 @@ static void more_memory(const struct cgroup_files *files, struct cgroup_stats *s
 			cgroup_parse_memory_events(str_of(text), stats);
 		return;
 	}
-	ignore(!number_of(files, CGROUP_MEMORY, "memory.max_usage_in_bytes", &stats->memory_max_usage));
+	ignore(!number_of(files, CGROUP_MEMORY, "memory.max_usage_in_bytes",
+	                  &stats->memory_max_usage));
 	ignore(!number_of(files, CGROUP_MEMORY, "memory.failcnt", &stats->memory_failcnt));
-	ignore(!number_of(files, CGROUP_MEMORY, "memory.kmem.usage_in_bytes", &stats->memory_kernel));
+	ignore(!number_of(files, CGROUP_MEMORY, "memory.kmem.usage_in_bytes",
+	                  &stats->memory_kernel));
 	/* Its own limit, where memory.stat knew the smallest one up to the root. */
 	ignore(!number_of(files, CGROUP_MEMORY, "memory.limit_in_bytes", &stats->memory_limit));
 	if (number_of(files, CGROUP_MEMORY, "memory.memsw.limit_in_bytes", &both))
-		stats->swap_limit = both > stats->memory_limit && stats->memory_limit > 0 ? both - stats->memory_limit : 0;
+		stats->swap_limit = both > stats->memory_limit && stats->memory_limit > 0
+		                            ? both - stats->memory_limit
+		                            : 0;
 	text = text_of(files, CGROUP_MEMORY, "memory.oom_control");
 	if (text)
 		stats->oom_kills = one_of(str_of(text), "oom_kill");
@@ -594,7 +633,8 @@ static bool page_size_of(const char *file, const char *suffix, char size[16])
 {
 	struct str name = str_of(file);
 
-	if (!str_starts(name, "hugetlb.") || !str_ends(name, suffix) || name.len <= strlen("hugetlb.") + strlen(suffix))
+	if (!str_starts(name, "hugetlb.") || !str_ends(name, suffix) ||
+	    name.len <= strlen("hugetlb.") + strlen(suffix))
 		return false;
 	name.p += strlen("hugetlb.");
 	name.len -= strlen("hugetlb.") + strlen(suffix);
@@ -647,7 +687,8 @@ static void more_io(const struct cgroup_files *files, struct cgroup_stats *stats
 	cgroup_parse_blkio_v1(str_of(bytes), str_of(ops), stats);
 }
 
-int cgroup_files_read(struct cgroup_files *files, bool all, struct cgroup_stats *ret, struct err *err)
+int cgroup_files_read(struct cgroup_files *files, bool all, struct cgroup_stats *ret,
+                      struct err *err)
 {
 	cleanup_free char *text = xcalloc(1, TEXT_MAX);
 	struct cgroup_stats stats = { .cpu_quota_us = -1 };

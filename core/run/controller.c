@@ -14,13 +14,13 @@
 #include "core/base/sha256.h"
 #include "core/base/str.h"
 
-#define PAUSE_FILE "pause"
+#define PAUSE_FILE   "pause"
 #define DIGEST_CHARS 16 /* enough to tell the versions of one program apart */
 
 /* ----------------------------------------------------------------------------------------------------- the OCI spec */
 
-static yyjson_mut_val *add_strings(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const char *const *words,
-				   size_t count)
+static yyjson_mut_val *add_strings(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key,
+                                   const char *const *words, size_t count)
 {
 	yyjson_mut_val *array = yyjson_mut_obj_add_arr(doc, obj, key);
 
@@ -31,7 +31,8 @@ static yyjson_mut_val *add_strings(yyjson_mut_doc *doc, yyjson_mut_val *obj, con
 
 static void add_process(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct pause_spec *args)
 {
-	static const char *const sets[] = { "bounding", "effective", "inheritable", "permitted", "ambient" };
+	static const char *const sets[] = { "bounding", "effective", "inheritable", "permitted",
+		                            "ambient" };
 	static const char *const argv[] = { "/" PAUSE_FILE };
 	yyjson_mut_val *process = yyjson_mut_obj_add_obj(doc, root, "process");
 	yyjson_mut_val *user = yyjson_mut_obj_add_obj(doc, process, "user");
@@ -51,8 +52,8 @@ static void add_process(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct 
 		yyjson_mut_obj_add_int(doc, process, "oomScoreAdj", args->oom_score_adj);
 }
 
-static void add_mount(yyjson_mut_doc *doc, yyjson_mut_val *mounts, const char *target, const char *type,
-		      const char *const *options, size_t noptions)
+static void add_mount(yyjson_mut_doc *doc, yyjson_mut_val *mounts, const char *target,
+                      const char *type, const char *const *options, size_t noptions)
 {
 	yyjson_mut_val *mount = yyjson_mut_arr_add_obj(doc, mounts);
 
@@ -62,7 +63,8 @@ static void add_mount(yyjson_mut_doc *doc, yyjson_mut_val *mounts, const char *t
 	add_strings(doc, mount, "options", options, noptions);
 }
 
-static void add_namespace(yyjson_mut_doc *doc, yyjson_mut_val *array, const char *type, const char *path)
+static void add_namespace(yyjson_mut_doc *doc, yyjson_mut_val *array, const char *type,
+                          const char *path)
 {
 	yyjson_mut_val *ns = yyjson_mut_arr_add_obj(doc, array);
 
@@ -71,7 +73,8 @@ static void add_namespace(yyjson_mut_doc *doc, yyjson_mut_val *array, const char
 		yyjson_mut_obj_add_str(doc, ns, "path", path);
 }
 
-static void add_maps(yyjson_mut_doc *doc, yyjson_mut_val *linux_obj, const char *key, const struct id_map *maps, size_t count)
+static void add_maps(yyjson_mut_doc *doc, yyjson_mut_val *linux_obj, const char *key,
+                     const struct id_map *maps, size_t count)
 {
 	yyjson_mut_val *array = yyjson_mut_obj_add_arr(doc, linux_obj, key);
 
@@ -92,8 +95,10 @@ static void add_linux(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct pa
 		[NAMESPACE_UTS] = "uts",
 		[NAMESPACE_USER] = "user",
 	};
-	static const char *const masked[] = { "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug" };
-	static const char *const readonly[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
+	static const char *const masked[] = { "/proc/kcore", "/proc/keys", "/proc/timer_list",
+		                              "/proc/sched_debug" };
+	static const char *const readonly[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+		                                "/proc/sysrq-trigger" };
 	yyjson_mut_val *linux_obj = yyjson_mut_obj_add_obj(doc, root, "linux");
 	yyjson_mut_val *namespaces = yyjson_mut_obj_add_arr(doc, linux_obj, "namespaces");
 	yyjson_mut_val *resources, *devices, *rule, *cpu;
@@ -164,7 +169,9 @@ static char *pause_spec_json(const struct pause_spec *args, size_t *ret_len, str
 /* ---------------------------------------------------------------------------------------------------------- table */
 
 const struct sandbox_ops sandbox_ops_pinned = { .name = "pinned" };
-const struct sandbox_ops sandbox_ops_pause = { .name = "pause", .has_container = true, .spec = pause_spec_json };
+const struct sandbox_ops sandbox_ops_pause = { .name = "pause",
+	                                       .has_container = true,
+	                                       .spec = pause_spec_json };
 
 static const struct sandbox_ops *const controllers[] = { &sandbox_ops_pinned, &sandbox_ops_pause };
 
@@ -178,12 +185,15 @@ const struct sandbox_ops *controller_find(const char *name)
 	return NULL;
 }
 
-const struct sandbox_ops *controller_choose(const char *handler_key, enum pid_mode mode, struct err *err)
+const struct sandbox_ops *controller_choose(const char *handler_key, enum pid_mode mode,
+                                            struct err *err)
 {
 	const struct sandbox_ops *ops = controller_find(handler_key);
 
 	if (!ops) {
-		err_set(err, CODE_FAILED_PRECONDITION, "sandbox controller \"%.60s\": there are \"pinned\" and \"pause\"", handler_key);
+		err_set(err, CODE_FAILED_PRECONDITION,
+		        "sandbox controller \"%.60s\": there are \"pinned\" and \"pause\"",
+		        handler_key);
 		return NULL;
 	}
 	return mode == PID_MODE_POD ? &sandbox_ops_pause : ops;
@@ -216,12 +226,14 @@ static bool is_whole(const char *path, const void *elf, size_t elf_len)
 	struct stat st;
 	size_t len;
 
-	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 07777) == 0555 && st.st_uid == 0 &&
-	       (size_t)st.st_size == elf_len && fsx_read(AT_FDCWD, path, elf_len, &text, &len) >= 0 && len == elf_len &&
+	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 07777) == 0555 &&
+	       st.st_uid == 0 && (size_t)st.st_size == elf_len &&
+	       fsx_read(AT_FDCWD, path, elf_len, &text, &len) >= 0 && len == elf_len &&
 	       memcmp(text, elf, len) == 0;
 }
 
-int pause_prepare(const char *dir, const void *elf, size_t elf_len, char **ret_rootfs, struct err *err)
+int pause_prepare(const char *dir, const void *elf, size_t elf_len, char **ret_rootfs,
+                  struct err *err)
 {
 	static const char *const mount_points[] = { "proc", "dev" };
 	cleanup_free char *rootfs = NULL, *file = NULL;

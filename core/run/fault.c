@@ -33,7 +33,8 @@ int fault_set(struct fault *fault, enum code code, int sys, const char *const *p
 
 int fault_send(const struct fault *fault, int fd)
 {
-	ignore(write_full(fd, fault, sizeof(*fault)) < 0); /* then the exit status alone has to speak */
+	ignore(write_full(fd, fault, sizeof(*fault)) <
+	       0); /* then the exit status alone has to speak */
 	return FAULT_STATUS;
 }
 
@@ -41,14 +42,15 @@ int fault_check(const struct child_args *args, const struct child_result *result
 {
 	struct fault fault;
 
-	if (result->stuck || !WIFEXITED(result->wstatus) || WEXITSTATUS(result->wstatus) != FAULT_STATUS ||
-	    result->out_len != sizeof(fault))
+	if (result->stuck || !WIFEXITED(result->wstatus) ||
+	    WEXITSTATUS(result->wstatus) != FAULT_STATUS || result->out_len != sizeof(fault))
 		return child_check(args, result, err);
 
 	memcpy(&fault, result->out, sizeof(fault));
 	fault.text[sizeof(fault.text) - 1] = '\0';
 	if (!fault.sys)
-		return err_set(err, fault.code == CODE_OK ? CODE_INTERNAL : fault.code, "%s", fault.text);
+		return err_set(err, fault.code == CODE_OK ? CODE_INTERNAL : fault.code, "%s",
+		               fault.text);
 	err_sys(err, fault.sys, "%s", fault.text);
 	if (fault.code != CODE_OK)
 		err->code = fault.code;

@@ -89,7 +89,8 @@ static int real_target(const char *target, char **ret_path)
 
 	while ((slash = strrchr(parent, '/')) && slash > parent && slash[1] == '\0')
 		*slash = '\0';
-	if (parent[0] != '/' || !slash || slash[1] == '\0' || streq(slash, "/.") || streq(slash, "/.."))
+	if (parent[0] != '/' || !slash || slash[1] == '\0' || streq(slash, "/.") ||
+	    streq(slash, "/.."))
 		return -EINVAL;
 	*slash = '\0';
 	if (!realpath(parent[0] ? parent : "/", resolved))
@@ -106,7 +107,7 @@ static int list_below(const char *prefix, char ***ret_targets)
 	int rc;
 
 	rc = real_target(prefix, &real);
-	if (rc == 0) {
+	if (real) {
 		scan.prefix = real;
 		scan.prefix_len = strlen(real);
 		rc = proc_mounts(scan_one, &scan);
@@ -157,7 +158,8 @@ static int detach_one(const char *target)
 			break;
 		pause_ms(BUSY_PAUSE_MS);
 	}
-	if (umount2(target, UMOUNT_NOFOLLOW | MNT_DETACH) == 0 || errno == EINVAL || errno == ENOENT)
+	if (umount2(target, UMOUNT_NOFOLLOW | MNT_DETACH) == 0 || errno == EINVAL ||
+	    errno == ENOENT)
 		return 0;
 	return -errno;
 }
@@ -179,7 +181,8 @@ static int apply_detach(const struct mount_op *op, struct fault *fault)
 				return fault_sys(fault, -rc, "unmount ", *t);
 		}
 	}
-	return fault_code(fault, CODE_ABORTED, "unmount ", op->target, ": mounted again each time it was unmounted");
+	return fault_code(fault, CODE_ABORTED, "unmount ", op->target,
+	                  ": mounted again each time it was unmounted");
 }
 
 static int apply_mkdir(const struct mount_op *op, struct fault *fault)
@@ -192,14 +195,16 @@ static int apply_mkdir(const struct mount_op *op, struct fault *fault)
 static uint64_t attr_flags(unsigned flags)
 {
 	return (flags & (MOUNT_READONLY | MOUNT_RRO) ? MOUNT_ATTR_RDONLY : 0) |
-	       (flags & MOUNT_NOSUID ? MOUNT_ATTR_NOSUID : 0) | (flags & MOUNT_NODEV ? MOUNT_ATTR_NODEV : 0) |
+	       (flags & MOUNT_NOSUID ? MOUNT_ATTR_NOSUID : 0) |
+	       (flags & MOUNT_NODEV ? MOUNT_ATTR_NODEV : 0) |
 	       (flags & MOUNT_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);
 }
 
 static unsigned long mount_flags(unsigned flags)
 {
-	return (flags & (MOUNT_READONLY | MOUNT_RRO) ? MS_RDONLY : 0) | (flags & MOUNT_NOSUID ? MS_NOSUID : 0) |
-	       (flags & MOUNT_NODEV ? MS_NODEV : 0) | (flags & MOUNT_NOEXEC ? MS_NOEXEC : 0);
+	return (flags & (MOUNT_READONLY | MOUNT_RRO) ? MS_RDONLY : 0) |
+	       (flags & MOUNT_NOSUID ? MS_NOSUID : 0) | (flags & MOUNT_NODEV ? MS_NODEV : 0) |
+	       (flags & MOUNT_NOEXEC ? MS_NOEXEC : 0);
 }
 
 /* A remount of a bind replaces all its flags: those that the source's mount has are kept. */
@@ -212,7 +217,8 @@ static int remount_bind(const char *target, unsigned flags)
 		return -errno;
 	all |= (st.f_flag & ST_RDONLY ? MS_RDONLY : 0) | (st.f_flag & ST_NOSUID ? MS_NOSUID : 0) |
 	       (st.f_flag & ST_NODEV ? MS_NODEV : 0) | (st.f_flag & ST_NOEXEC ? MS_NOEXEC : 0) |
-	       (st.f_flag & ST_NOATIME ? MS_NOATIME : 0) | (st.f_flag & ST_NODIRATIME ? MS_NODIRATIME : 0) |
+	       (st.f_flag & ST_NOATIME ? MS_NOATIME : 0) |
+	       (st.f_flag & ST_NODIRATIME ? MS_NODIRATIME : 0) |
 	       (st.f_flag & ST_RELATIME ? MS_RELATIME : 0);
 	return mount(NULL, target, NULL, all, NULL) < 0 ? -errno : 0;
 }
@@ -225,7 +231,9 @@ static int restrict_bind(const struct mount_op *op)
 
 	if (attr.attr_set == 0)
 		return 0;
-	rc = sys_mount_setattr(AT_FDCWD, op->target, AT_SYMLINK_NOFOLLOW | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr));
+	rc = sys_mount_setattr(AT_FDCWD, op->target,
+	                       AT_SYMLINK_NOFOLLOW | (recursive ? AT_RECURSIVE : 0), &attr,
+	                       sizeof(attr));
 	if (rc == -ENOSYS && !recursive)
 		rc = remount_bind(op->target, op->flags);
 	return rc;
@@ -253,7 +261,8 @@ static bool is_done_already(const struct mount_op *op)
 /* What is only half set up must not be taken for finished by a later MOUNT_IF_ABSENT. */
 static int take_back(const struct mount_op *op, int rc, const char *step, struct fault *fault)
 {
-	ignore(umount2(op->target, UMOUNT_NOFOLLOW | MNT_DETACH) < 0); /* the first error is the one that counts */
+	ignore(umount2(op->target, UMOUNT_NOFOLLOW | MNT_DETACH) <
+	       0); /* the first error is the one that counts */
 	return fault_sys(fault, -rc, step, op->target);
 }
 
@@ -279,7 +288,8 @@ static int apply_fs(const struct mount_op *op, struct fault *fault)
 
 	if (is_done_already(op))
 		return 0;
-	if (mount(op->source ? op->source : op->fstype, op->target, op->fstype, mount_flags(op->flags), op->options) < 0)
+	if (mount(op->source ? op->source : op->fstype, op->target, op->fstype,
+	          mount_flags(op->flags), op->options) < 0)
 		return fault_sys(fault, errno, "mount ", op->fstype, " on ", op->target);
 	rc = set_propagation(op);
 	return rc < 0 ? take_back(op, rc, "set propagation of ", fault) : 0;
@@ -349,7 +359,8 @@ int mount_apply(const struct mount_op *op, struct fault *fault)
 
 void mount_shm_ops(struct mount_shm *shm, const char *target, uint64_t size_bytes)
 {
-	ensure(str_format(shm->options, sizeof(shm->options), "mode=1777,size=%llu", (unsigned long long)size_bytes) == 0);
+	ensure(str_format(shm->options, sizeof(shm->options), "mode=1777,size=%llu",
+	                  (unsigned long long)size_bytes) == 0);
 	shm->ops[0] = (struct mount_op){ .kind = MOUNT_MKDIR, .target = target, .mode = 0700 };
 	shm->ops[1] = (struct mount_op){
 		.kind = MOUNT_FS,
@@ -376,7 +387,8 @@ static void job_free(struct mount_job *job)
 	if (!job)
 		return;
 	for (size_t i = 0; i < job->nops; i++) {
-		const char *strings[] = { job->ops[i].source, job->ops[i].target, job->ops[i].fstype, job->ops[i].options };
+		const char *strings[] = { job->ops[i].source, job->ops[i].target,
+			                  job->ops[i].fstype, job->ops[i].options };
 
 		for (size_t k = 0; k < ARRAY_SIZE(strings); k++)
 			free((void *)(uintptr_t)strings[k]);
@@ -407,13 +419,15 @@ static void job_done(void *arg, const struct child_result *result)
 	job->done(job->arg, fault_check(&job->child, result, &err) < 0 ? &err : NULL);
 }
 
-int mount_run(struct loop *loop, const struct mount_op *ops, size_t nops, int oplock_fd, int64_t timeout_ms, mount_done_fn done,
-	      void *arg, struct err *err)
+int mount_run(struct loop *loop, const struct mount_op *ops, size_t nops, int oplock_fd,
+              int64_t timeout_ms, mount_done_fn done, void *arg, struct err *err)
 {
 	cleanup(job_free) struct mount_job *job = xcalloc(1, sizeof(*job));
 
 	ensure(loop && ops && nops > 0 && done);
-	*job = (struct mount_job){ .ops = xcalloc(nops, sizeof(*ops)), .nops = nops, .done = done, .arg = arg };
+	*job = (struct mount_job){
+		.ops = xcalloc(nops, sizeof(*ops)), .nops = nops, .done = done, .arg = arg
+	};
 	for (size_t i = 0; i < nops; i++) {
 		job->ops[i] = ops[i];
 		job->ops[i].source = xstrdup(ops[i].source);
@@ -422,7 +436,8 @@ int mount_run(struct loop *loop, const struct mount_op *ops, size_t nops, int op
 		job->ops[i].options = xstrdup(ops[i].options);
 	}
 	job->child = (struct child_args)CHILD_ARGS_INIT;
-	job->child.name = xasprintf("%s %s%s", kinds[ops[0].kind].verb, ops[0].target, nops > 1 ? " ..." : "");
+	job->child.name = xasprintf("%s %s%s", kinds[ops[0].kind].verb, ops[0].target,
+	                            nops > 1 ? " ..." : "");
 	job->child.fn = job_child;
 	job->child.fn_arg = job;
 	job->child.capture_out = true;

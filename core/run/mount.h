@@ -21,22 +21,22 @@
 
 enum mount_kind {
 	MOUNT_INVALID,
-	MOUNT_MKDIR,	   /* target with its missing parents, @mode; there already: fine */
-	MOUNT_BIND,	   /* source onto target (which exists), @flags, @propagation */
-	MOUNT_FS,	   /* a file system of @fstype with @options on target, @flags */
-	MOUNT_PIN,	   /* source onto target, an empty file made when it is missing: keeps a namespace alive */
-	MOUNT_DETACH,	   /* target and what is mounted below, deepest first; nothing mounted: fine */
-	MOUNT_UNPIN,	   /* detach target, then unlink it; missing: fine */
+	MOUNT_MKDIR, /* target with its missing parents, @mode; there already: fine */
+	MOUNT_BIND,  /* source onto target (which exists), @flags, @propagation */
+	MOUNT_FS,    /* a file system of @fstype with @options on target, @flags */
+	MOUNT_PIN, /* source onto target, an empty file made when it is missing: keeps a namespace alive */
+	MOUNT_DETACH, /* target and what is mounted below, deepest first; nothing mounted: fine */
+	MOUNT_UNPIN,  /* detach target, then unlink it; missing: fine */
 	MOUNT_REMOVE_TREE, /* detach all mounts at and below target, then rm -r; missing: fine */
 	MOUNT_KINDS,
 };
 
 #define MOUNT_RECURSIVE (1u << 0) /* bind: with submounts */
-#define MOUNT_READONLY	(1u << 1) /* bind: this mount only, not its submounts */
-#define MOUNT_RRO	(1u << 2) /* bind: submounts too (kernel >= 5.12) */
-#define MOUNT_NOSUID	(1u << 3)
-#define MOUNT_NODEV	(1u << 4)
-#define MOUNT_NOEXEC	(1u << 5)
+#define MOUNT_READONLY  (1u << 1) /* bind: this mount only, not its submounts */
+#define MOUNT_RRO       (1u << 2) /* bind: submounts too (kernel >= 5.12) */
+#define MOUNT_NOSUID    (1u << 3)
+#define MOUNT_NODEV     (1u << 4)
+#define MOUNT_NOEXEC    (1u << 5)
 #define MOUNT_IF_ABSENT (1u << 6) /* bind, fs: done already when target is a mount point */
 
 enum mount_propagation { MOUNT_KEEP, MOUNT_PRIVATE, MOUNT_SLAVE, MOUNT_SHARED };
@@ -53,7 +53,7 @@ struct mount_op {
 /* One operation, now. Blocking. 0, or -1 with @fault filled. */
 NODISCARD int mount_apply(const struct mount_op *op, struct fault *fault);
 /* /dev/shm of a pod: tmpfs "shm" on @target (made if missing), noexec nosuid nodev, mode 1777. Fills two operations. */
-#define MOUNT_SHM_OPS	2
+#define MOUNT_SHM_OPS   2
 #define MOUNT_SHM_BYTES UINT64_C(67108864)
 struct mount_shm {
 	struct mount_op ops[MOUNT_SHM_OPS];
@@ -68,8 +68,8 @@ typedef void (*mount_done_fn)(void *arg, const struct err *err);
  * @oplock_fd: -1, or the op's lock, which the child inherits.
  * Returns: 0 and @done follows on the loop (never from inside this call), or -1 with @err set and no @done.
  */
-NODISCARD int mount_run(struct loop *loop, const struct mount_op *ops, size_t nops, int oplock_fd, int64_t timeout_ms,
-			mount_done_fn done, void *arg, struct err *err);
+NODISCARD int mount_run(struct loop *loop, const struct mount_op *ops, size_t nops, int oplock_fd,
+                        int64_t timeout_ms, mount_done_fn done, void *arg, struct err *err);
 
 /* Mount points at and below @prefix (whole path components), innermost mounts first, as a strv; the orphan sweep uses it. */
 NODISCARD int mount_list(const char *prefix, char ***ret_targets, struct err *err);

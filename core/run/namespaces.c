@@ -37,8 +37,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/base/bug.h"
 #include "core/base/buf.h"
+#include "core/base/bug.h"
 #include "core/base/fd.h"
 #include "core/base/fsx.h"
 #include "core/base/mem.h"
@@ -47,12 +47,12 @@
 #include "core/run/fault.h"
 #include "core/run/mount.h"
 
-#define PATH_SIZE	 sizeof(((struct namespaces_paths *)0)->path[0])
+#define PATH_SIZE        sizeof(((struct namespaces_paths *)0)->path[0])
 #define SYSCTL_PATH_SIZE 256
 #define SYSCTL_VALUE_MAX 1024
-#define SYSCTLS_MAX	 256
-#define HOSTNAME_MAX	 64 /* __NEW_UTS_LEN */
-#define LOOPBACK_INDEX	 1  /* of every network namespace's own lo */
+#define SYSCTLS_MAX      256
+#define HOSTNAME_MAX     64 /* __NEW_UTS_LEN */
+#define LOOPBACK_INDEX   1  /* of every network namespace's own lo */
 
 /* clang-format off */
 static const struct {
@@ -87,21 +87,26 @@ int sysctl_path(const char *name, char *ret, size_t size, struct err *err)
 	if (len == 0)
 		return err_set(err, CODE_INVALID_ARGUMENT, "sysctl name is empty");
 	if (len >= size || len >= SYSCTL_PATH_SIZE)
-		return err_set(err, CODE_INVALID_ARGUMENT, "sysctl %.40s...: name is too long", name);
+		return err_set(err, CODE_INVALID_ARGUMENT, "sysctl %.40s...: name is too long",
+		               name);
 	for (size_t i = 0; i <= len; i++) {
 		char c = name[i];
 
 		if (c != '\0' && (c <= ' ' || c >= 0x7f))
-			return err_set(err, CODE_INVALID_ARGUMENT, "sysctl name has a blank or control character at byte %zu", i);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "sysctl name has a blank or control character at byte %zu",
+			               i);
 		if (!slashes && (c == '.' || c == '/'))
 			c = c == '.' ? '/' : '.';
 		ret[i] = c;
 	}
-	for (const char *part = ret; part; part = strchr(part, '/') ? strchr(part, '/') + 1 : NULL) {
+	for (const char *part = ret; part;
+	     part = strchr(part, '/') ? strchr(part, '/') + 1 : NULL) {
 		size_t n = strcspn(part, "/");
 
 		if (n == 0 || (part[0] == '.' && (n == 1 || (n == 2 && part[1] == '.'))))
-			return err_set(err, CODE_INVALID_ARGUMENT, "sysctl %s: an empty or dot component", name);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "sysctl %s: an empty or dot component", name);
 	}
 	return 0;
 }
@@ -148,7 +153,8 @@ static bool is_host(const struct namespaces_args *args, enum namespace_kind kind
 	return true;
 }
 
-static int check_sysctl(const struct namespaces_args *args, const struct pair *pair, struct err *err)
+static int check_sysctl(const struct namespaces_args *args, const struct pair *pair,
+                        struct err *err)
 {
 	char path[SYSCTL_PATH_SIZE];
 	size_t len = strlen(pair->value);
@@ -157,19 +163,24 @@ static int check_sysctl(const struct namespaces_args *args, const struct pair *p
 	if (sysctl_path(pair->key, path, sizeof(path), err) < 0)
 		return -1;
 	if (streq(path, "kernel/hostname"))
-		return err_set(err, CODE_INVALID_ARGUMENT, "sysctl %s: set the pod's hostname instead", pair->key);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "sysctl %s: set the pod's hostname instead", pair->key);
 	kind = sysctl_namespace(path);
 	if (kind < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "sysctl %s: not namespaced, a pod may not set it", pair->key);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "sysctl %s: not namespaced, a pod may not set it", pair->key);
 	if (is_host(args, (enum namespace_kind)kind))
-		return err_set(err, CODE_INVALID_ARGUMENT, "sysctl %s: the pod uses the host's %s namespace", pair->key,
-			       namespace_name((enum namespace_kind)kind));
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "sysctl %s: the pod uses the host's %s namespace", pair->key,
+		               namespace_name((enum namespace_kind)kind));
 	if (len > SYSCTL_VALUE_MAX)
-		return err_set(err, CODE_INVALID_ARGUMENT, "sysctl %s: value is longer than %d bytes", pair->key,
-			       SYSCTL_VALUE_MAX);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "sysctl %s: value is longer than %d bytes", pair->key,
+		               SYSCTL_VALUE_MAX);
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)pair->value[i] < ' ' && pair->value[i] != '\t')
-			return err_set(err, CODE_INVALID_ARGUMENT, "sysctl %s: value has a control character", pair->key);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "sysctl %s: value has a control character", pair->key);
 	return 0;
 }
 
@@ -183,26 +194,32 @@ static int check_maps(const char *what, const struct id_map *maps, size_t count,
 	bool has_root = false;
 
 	if (count > ID_MAPS_MAX)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: more than %d ranges", what, ID_MAPS_MAX);
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: more than %d ranges", what,
+		               ID_MAPS_MAX);
 	for (size_t i = 0; i < count; i++) {
 		const struct id_map *map = &maps[i];
 
 		if (map->count == 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: range %zu has length 0", what, i);
+			return err_set(err, CODE_INVALID_ARGUMENT, "%s: range %zu has length 0",
+			               what, i);
 		/* The id 2^32-1 is (uid_t)-1, which no kernel maps. */
-		if ((uint64_t)map->inside + map->count > UINT32_MAX || (uint64_t)map->outside + map->count > UINT32_MAX)
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: range %u:%u:%u goes beyond the last id", what, map->inside,
-				       map->outside, map->count);
+		if ((uint64_t)map->inside + map->count > UINT32_MAX ||
+		    (uint64_t)map->outside + map->count > UINT32_MAX)
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "%s: range %u:%u:%u goes beyond the last id", what,
+			               map->inside, map->outside, map->count);
 		has_root = has_root || map->inside == 0;
 		for (size_t k = 0; k < i; k++)
 			if (overlaps(map->inside, map->count, maps[k].inside, maps[k].count) ||
 			    overlaps(map->outside, map->count, maps[k].outside, maps[k].count))
-				return err_set(err, CODE_INVALID_ARGUMENT, "%s: ranges %u:%u:%u and %u:%u:%u overlap", what,
-					       maps[k].inside, maps[k].outside, maps[k].count, map->inside, map->outside,
-					       map->count);
+				return err_set(err, CODE_INVALID_ARGUMENT,
+				               "%s: ranges %u:%u:%u and %u:%u:%u overlap", what,
+				               maps[k].inside, maps[k].outside, maps[k].count,
+				               map->inside, map->outside, map->count);
 	}
 	if (!has_root)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: id 0 of the pod is not mapped", what);
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: id 0 of the pod is not mapped",
+		               what);
 	return 0;
 }
 
@@ -216,11 +233,14 @@ int namespaces_check(const struct namespaces_args *args, struct err *err)
 	}
 	if (args->hostname) {
 		if (strlen(args->hostname) > HOSTNAME_MAX)
-			return err_set(err, CODE_INVALID_ARGUMENT, "hostname %.70s: longer than %d bytes", args->hostname,
-				       HOSTNAME_MAX);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "hostname %.70s: longer than %d bytes", args->hostname,
+			               HOSTNAME_MAX);
 		for (const char *c = args->hostname; *c; c++)
 			if (*c <= ' ' || *c >= 0x7f || *c == '/')
-				return err_set(err, CODE_INVALID_ARGUMENT, "hostname has a character that hostnames cannot have");
+				return err_set(
+					err, CODE_INVALID_ARGUMENT,
+					"hostname has a character that hostnames cannot have");
 	}
 	if (args->sysctls.count > SYSCTLS_MAX)
 		return err_set(err, CODE_INVALID_ARGUMENT, "more than %d sysctls", SYSCTLS_MAX);
@@ -244,7 +264,7 @@ struct ns_job {
 	bool wanted[NAMESPACE_KINDS];
 	bool unpinning;
 	char *uid_map, *gid_map; /* as written, NULL without a user namespace */
-	char *hostname;		 /* NULL: leave it */
+	char *hostname;          /* NULL: leave it */
 	struct sysctl *sysctls;
 	size_t nsysctls;
 	char *dir; /* <state>/ns/<id> */
@@ -279,13 +299,17 @@ static char *map_text(const struct id_map *maps, size_t count)
 {
 	struct buf buf;
 
-	buf_init(&buf, 4096); /* ID_MAPS_MAX lines of three numbers; the kernel takes less than a page in one write */
+	buf_init(
+		&buf,
+		4096); /* ID_MAPS_MAX lines of three numbers; the kernel takes less than a page in one write */
 	for (size_t i = 0; i < count; i++)
-		ensure(buf_printf(&buf, "%u %u %u\n", maps[i].inside, maps[i].outside, maps[i].count) == 0);
+		ensure(buf_printf(&buf, "%u %u %u\n", maps[i].inside, maps[i].outside,
+		                  maps[i].count) == 0);
 	return buf_take_str(&buf);
 }
 
-static void add_sysctl(struct ns_job *job, const char *name, const char *path, const char *value, bool optional)
+static void add_sysctl(struct ns_job *job, const char *name, const char *path, const char *value,
+                       bool optional)
 {
 	job->sysctls[job->nsysctls++] = (struct sysctl){
 		.name = xstrdup(name),
@@ -306,7 +330,8 @@ static bool has_sysctl(const struct ns_job *job, const char *path)
 /* Pods expect to bind low ports and to ping without privileges; gids beyond a user namespace's map cannot be named. */
 static void add_default_sysctls(struct ns_job *job)
 {
-	static const char ports[] = "net/ipv4/ip_unprivileged_port_start", ping[] = "net/ipv4/ping_group_range";
+	static const char ports[] = "net/ipv4/ip_unprivileged_port_start",
+			  ping[] = "net/ipv4/ping_group_range";
 
 	if (!job->wanted[NAMESPACE_NET])
 		return;
@@ -352,14 +377,15 @@ static int raise_loopback(struct fault *fault)
 	union {
 		struct nlmsghdr head;
 		char bytes[1024];
-	} answer;
+	} answer = { .bytes = { 0 } };
 	const struct nlmsgerr *ack;
 	cleanup_close int fd = -1;
 	ssize_t n;
 
 	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	if (fd < 0)
-		return fault_sys(fault, errno, "open a netlink socket in the pod's network namespace");
+		return fault_sys(fault, errno,
+		                 "open a netlink socket in the pod's network namespace");
 	n = send(fd, &request, sizeof(request), 0);
 	if (n == (ssize_t)sizeof(request))
 		n = recv(fd, &answer, sizeof(answer), 0);
@@ -367,7 +393,9 @@ static int raise_loopback(struct fault *fault)
 		return fault_sys(fault, n < 0 ? errno : EPROTO, "bring loopback up");
 	ack = NLMSG_DATA(&answer.head);
 	if (answer.head.nlmsg_type != NLMSG_ERROR || ack->error != 0)
-		return fault_sys(fault, answer.head.nlmsg_type == NLMSG_ERROR ? -ack->error : EPROTO, "bring loopback up");
+		return fault_sys(fault,
+		                 answer.head.nlmsg_type == NLMSG_ERROR ? -ack->error : EPROTO,
+		                 "bring loopback up");
 	return 0;
 }
 
@@ -376,15 +404,16 @@ static int sysctl_fault(const struct sysctl *sysctl, int sys, struct fault *faul
 	switch (sys) {
 	case ENOENT:
 		return fault_code(fault, CODE_UNIMPLEMENTED, "sysctl ", sysctl->name,
-				  ": this kernel does not have it per namespace");
+		                  ": this kernel does not have it per namespace");
 	case EACCES:
 	case EPERM:
 		return fault_both(fault, CODE_FAILED_PRECONDITION, sys, "sysctl ", sysctl->name,
-				  ": this kernel does not let the pod's namespace set it");
+		                  ": this kernel does not let the pod's namespace set it");
 	case EINVAL:
 	case ERANGE:
 	case E2BIG:
-		return fault_both(fault, CODE_INVALID_ARGUMENT, sys, "sysctl ", sysctl->name, " = \"", sysctl->value, "\"");
+		return fault_both(fault, CODE_INVALID_ARGUMENT, sys, "sysctl ", sysctl->name,
+		                  " = \"", sysctl->value, "\"");
 	default:
 		return fault_sys(fault, sys, "sysctl ", sysctl->name, " = \"", sysctl->value, "\"");
 	}
@@ -398,12 +427,14 @@ static int write_sysctl(const struct sysctl *sysctl, struct fault *fault)
 
 	/* Its file belongs to the host's root even in a namespace of the pod's; the call asks the namespace's owner. */
 	if (streq(sysctl->file, "/proc/sys/kernel/domainname"))
-		return setdomainname(sysctl->value, len) < 0 ? sysctl_fault(sysctl, errno, fault) : 0;
+		return setdomainname(sysctl->value, len) < 0 ? sysctl_fault(sysctl, errno, fault)
+		                                             : 0;
 
 	fd = open(sysctl->file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return sysctl_fault(sysctl, errno, fault);
-	n = write(fd, sysctl->value, len); /* in one piece: the kernel parses each write on its own */
+	n = write(fd, sysctl->value,
+	          len); /* in one piece: the kernel parses each write on its own */
 	if (n < 0)
 		return sysctl_fault(sysctl, errno, fault);
 	/* A handler that stops at what it does not understand reports it as a short count. */
@@ -412,12 +443,15 @@ static int write_sysctl(const struct sysctl *sysctl, struct fault *fault)
 
 static int unshare_fault(int flags, int sys, struct fault *fault)
 {
-	const char *what = flags & CLONE_NEWUSER ? "user namespace" : "network, IPC and UTS namespaces";
+	const char *what =
+		flags & CLONE_NEWUSER ? "user namespace" : "network, IPC and UTS namespaces";
 
 	if (sys == ENOSPC || sys == EUSERS)
-		return fault_code(fault, CODE_RESOURCE_EXHAUSTED, "create ", what, ": the limit in /proc/sys/user is reached");
+		return fault_code(fault, CODE_RESOURCE_EXHAUSTED, "create ", what,
+		                  ": the limit in /proc/sys/user is reached");
 	if (sys == EINVAL)
-		return fault_code(fault, CODE_UNIMPLEMENTED, "create ", what, ": not in this kernel");
+		return fault_code(fault, CODE_UNIMPLEMENTED, "create ", what,
+		                  ": not in this kernel");
 	return fault_sys(fault, sys, "create ", what);
 }
 
@@ -432,7 +466,8 @@ static int become_root(const struct owner *owner, struct fault *fault)
 
 	if (unshare(CLONE_NEWUSER) < 0)
 		return unshare_fault(CLONE_NEWUSER, errno, fault);
-	if (tell(owner, &(struct note){ .kind = NOTE_UNSHARED }) < 0 || read_full(owner->down, &go, 1) != 1)
+	if (tell(owner, &(struct note){ .kind = NOTE_UNSHARED }) < 0 ||
+	    read_full(owner->down, &go, 1) != 1)
 		_exit(1); /* the helper failed and says so itself */
 	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return fault_sys(fault, errno, "become root of the pod's user namespace");
@@ -500,8 +535,8 @@ static int write_map(pid_t pid, const char *file, const char *text, struct fault
 	for (char *c = line; *c; c++)
 		if (*c == '\n')
 			*c = c[1] ? ',' : '\0';
-	return fault_both(fault, fault->sys == EINVAL ? CODE_INVALID_ARGUMENT : CODE_OK, fault->sys, "write ", file, " \"", line,
-			  "\"");
+	return fault_both(fault, fault->sys == EINVAL ? CODE_INVALID_ARGUMENT : CODE_OK, fault->sys,
+	                  "write ", file, " \"", line, "\"");
 }
 
 /* 0 and the note is of that kind; else @fault says what the owner said, or that it died. */
@@ -510,11 +545,13 @@ static int expect(int fd, enum note_kind kind, struct fault *fault)
 	struct note note;
 
 	if (read_full(fd, &note, sizeof(note)) != (ssize_t)sizeof(note))
-		return fault_code(fault, CODE_INTERNAL, "the process that makes the pod's namespaces was killed");
+		return fault_code(fault, CODE_INTERNAL,
+		                  "the process that makes the pod's namespaces was killed");
 	if (note.kind == kind)
 		return 0;
 	if (note.kind != NOTE_FAILED)
-		return fault_code(fault, CODE_INTERNAL, "unexpected answer while the pod's namespaces were made");
+		return fault_code(fault, CODE_INTERNAL,
+		                  "unexpected answer while the pod's namespaces were made");
 	*fault = note.fault;
 	return -1;
 }
@@ -527,7 +564,10 @@ static int pin_all(const struct ns_job *job, pid_t pid, struct fault *fault)
 		if (!job->wanted[k])
 			continue;
 		snprintf(source, sizeof(source), "/proc/%d/ns/%s", (int)pid, kinds[k].name);
-		if (mount_apply(&(struct mount_op){ .kind = MOUNT_PIN, .source = source, .target = job->paths.path[k] }, fault) < 0)
+		if (mount_apply(&(struct mount_op){ .kind = MOUNT_PIN,
+		                                    .source = source,
+		                                    .target = job->paths.path[k] },
+		                fault) < 0)
 			return -1;
 	}
 	return 0;
@@ -538,7 +578,8 @@ static int unpin_all(const struct ns_job *job, struct fault *fault)
 	for (int k = 0; k < NAMESPACE_KINDS; k++) {
 		cleanup_free char *path = xasprintf("%s/%s", job->dir, kinds[k].name);
 
-		if (mount_apply(&(struct mount_op){ .kind = MOUNT_UNPIN, .target = path }, fault) < 0)
+		if (mount_apply(&(struct mount_op){ .kind = MOUNT_UNPIN, .target = path }, fault) <
+		    0)
 			return -1;
 	}
 	if (rmdir(job->dir) < 0 && errno != ENOENT)
@@ -549,11 +590,13 @@ static int unpin_all(const struct ns_job *job, struct fault *fault)
 static int guide_owner(const struct ns_job *job, pid_t pid, int up, int down, struct fault *fault)
 {
 	if (job->wanted[NAMESPACE_USER]) {
-		if (expect(up, NOTE_UNSHARED, fault) < 0 || write_map(pid, "gid_map", job->gid_map, fault) < 0 ||
+		if (expect(up, NOTE_UNSHARED, fault) < 0 ||
+		    write_map(pid, "gid_map", job->gid_map, fault) < 0 ||
 		    write_map(pid, "uid_map", job->uid_map, fault) < 0)
 			return -1;
 		if (write_full(down, "g", 1) != 1)
-			return fault_code(fault, CODE_INTERNAL, "the process that makes the pod's namespaces was killed");
+			return fault_code(fault, CODE_INTERNAL,
+			                  "the process that makes the pod's namespaces was killed");
 	}
 	if (expect(up, NOTE_READY, fault) < 0)
 		return -1;
@@ -602,7 +645,8 @@ static int make(const struct ns_job *job, struct fault *fault)
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	if (rc < 0)
-		ignore(unpin_all(job, &ignored) < 0); /* the first error counts; namespaces_remove() tries again */
+		ignore(unpin_all(job, &ignored) <
+		       0); /* the first error counts; namespaces_remove() tries again */
 	return rc;
 }
 
@@ -637,8 +681,8 @@ static void job_skipped(void *arg)
 	job_finish(arg, NULL);
 }
 
-static int job_start(struct namespaces *ns, struct ns_job *job, const char *verb, int oplock_fd, int64_t timeout_ms,
-		     struct err *err)
+static int job_start(struct namespaces *ns, struct ns_job *job, const char *verb, int oplock_fd,
+                     int64_t timeout_ms, struct err *err)
 {
 	job->child = (struct child_args)CHILD_ARGS_INIT;
 	job->child.name = xasprintf("%s namespaces of sandbox %.12s", verb, job->id);
@@ -677,7 +721,8 @@ void namespaces_free(struct namespaces *ns)
 	free(ns);
 }
 
-int namespaces_path(const struct namespaces *ns, const char *id, enum namespace_kind kind, char *ret, size_t size)
+int namespaces_path(const struct namespaces *ns, const char *id, enum namespace_kind kind,
+                    char *ret, size_t size)
 {
 	return str_format(ret, size, "%s/%s/%s", ns->dir, id, kinds[kind].name);
 }
@@ -687,7 +732,8 @@ static bool is_component(const char *id)
 	return id[0] != '\0' && id[0] != '.' && !strchr(id, '/') && strlen(id) < ID_SIZE;
 }
 
-static struct ns_job *job_new(const struct namespaces *ns, const char *id, namespaces_done_fn done, void *arg, struct err *err)
+static struct ns_job *job_new(const struct namespaces *ns, const char *id, namespaces_done_fn done,
+                              void *arg, struct err *err)
 {
 	struct ns_job *job;
 
@@ -704,8 +750,8 @@ static struct ns_job *job_new(const struct namespaces *ns, const char *id, names
 	return job;
 }
 
-int namespaces_create(struct namespaces *ns, const struct namespaces_args *args, int oplock_fd, int64_t timeout_ms,
-		      namespaces_done_fn done, void *arg, struct err *err)
+int namespaces_create(struct namespaces *ns, const struct namespaces_args *args, int oplock_fd,
+                      int64_t timeout_ms, namespaces_done_fn done, void *arg, struct err *err)
 {
 	cleanup(job_free) struct ns_job *job = NULL;
 	bool any = false;
@@ -719,9 +765,10 @@ int namespaces_create(struct namespaces *ns, const struct namespaces_args *args,
 	for (int k = 0; k < NAMESPACE_KINDS; k++) {
 		job->wanted[k] = !is_host(args, (enum namespace_kind)k);
 		any = any || job->wanted[k];
-		if (job->wanted[k] &&
-		    namespaces_path(ns, args->id, (enum namespace_kind)k, job->paths.path[k], PATH_SIZE) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: state directory has too long a name", ns->dir);
+		if (job->wanted[k] && namespaces_path(ns, args->id, (enum namespace_kind)k,
+		                                      job->paths.path[k], PATH_SIZE) < 0)
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "%s: state directory has too long a name", ns->dir);
 	}
 	if (!any) {
 		loop_defer_init(&job->defer, job_skipped, job);
@@ -753,8 +800,8 @@ int namespaces_create(struct namespaces *ns, const struct namespaces_args *args,
 	return 0;
 }
 
-int namespaces_remove(struct namespaces *ns, const char *id, int oplock_fd, int64_t timeout_ms, namespaces_done_fn done,
-		      void *arg, struct err *err)
+int namespaces_remove(struct namespaces *ns, const char *id, int oplock_fd, int64_t timeout_ms,
+                      namespaces_done_fn done, void *arg, struct err *err)
 {
 	cleanup(job_free) struct ns_job *job = job_new(ns, id, done, arg, err);
 

@@ -23,16 +23,22 @@
 #include "core/loop/loop.h"
 #include "core/state/types.h"
 
-enum namespace_kind { NAMESPACE_NET, NAMESPACE_IPC, NAMESPACE_UTS, NAMESPACE_USER, NAMESPACE_KINDS };
+enum namespace_kind {
+	NAMESPACE_NET,
+	NAMESPACE_IPC,
+	NAMESPACE_UTS,
+	NAMESPACE_USER,
+	NAMESPACE_KINDS
+};
 /* "net" "ipc" "uts" "user": as under /proc/PID/ns and in the pins' names */
 const char *namespace_name(enum namespace_kind kind);
 
 #define ID_MAPS_MAX 64
 
 struct namespaces_args {
-	const char *id;		       /* the sandbox's */
-	bool host_network;	       /* no network namespace, and no UTS namespace either (CRI) */
-	bool host_ipc;		       /* no IPC namespace */
+	const char *id;                /* the sandbox's */
+	bool host_network;             /* no network namespace, and no UTS namespace either (CRI) */
+	bool host_ipc;                 /* no IPC namespace */
 	const struct id_map *uid_maps; /* none: no user namespace */
 	size_t nuid_maps;
 	const struct id_map *gid_maps;
@@ -60,7 +66,8 @@ void namespaces_free(struct namespaces *ns); /* pins stay */
 NODISCARD int namespaces_check(const struct namespaces_args *args, struct err *err);
 
 /* err NULL: done and @paths filled, else nothing of this attempt is left but what namespaces_remove() clears. */
-typedef void (*namespaces_done_fn)(void *arg, const struct namespaces_paths *paths, const struct err *err);
+typedef void (*namespaces_done_fn)(void *arg, const struct namespaces_paths *paths,
+                                   const struct err *err);
 /*
  * namespaces_create - make and pin them. Namespaces with network of their own also get net.ipv4.ip_unprivileged_port_start=0
  * and, without a user namespace, net.ipv4.ping_group_range="0 2147483647" where the request does not set them (as the peers).
@@ -68,15 +75,19 @@ typedef void (*namespaces_done_fn)(void *arg, const struct namespaces_paths *pat
  * Errors: those of namespaces_check; INVALID_ARGUMENT for a sysctl value the kernel refuses; UNIMPLEMENTED for a sysctl
  * this kernel does not have per namespace; RESOURCE_EXHAUSTED when a namespace limit is reached; DEADLINE_EXCEEDED.
  */
-NODISCARD int namespaces_create(struct namespaces *ns, const struct namespaces_args *args, int oplock_fd, int64_t timeout_ms,
-				namespaces_done_fn done, void *arg, struct err *err);
+NODISCARD int namespaces_create(struct namespaces *ns, const struct namespaces_args *args,
+                                int oplock_fd, int64_t timeout_ms, namespaces_done_fn done,
+                                void *arg, struct err *err);
 /* Unpin all of @id; nothing there is success. @done's paths are NULL. */
-NODISCARD int namespaces_remove(struct namespaces *ns, const char *id, int oplock_fd, int64_t timeout_ms,
-				namespaces_done_fn done, void *arg, struct err *err);
+NODISCARD int namespaces_remove(struct namespaces *ns, const char *id, int oplock_fd,
+                                int64_t timeout_ms, namespaces_done_fn done, void *arg,
+                                struct err *err);
 /* Is it pinned (a mounted namespace file, not just a name)? */
-NODISCARD bool namespaces_is_pinned(const struct namespaces *ns, const char *id, enum namespace_kind kind);
+NODISCARD bool namespaces_is_pinned(const struct namespaces *ns, const char *id,
+                                    enum namespace_kind kind);
 /* Where a pin of @id is or would be. */
-NODISCARD int namespaces_path(const struct namespaces *ns, const char *id, enum namespace_kind kind, char *ret, size_t size);
+NODISCARD int namespaces_path(const struct namespaces *ns, const char *id, enum namespace_kind kind,
+                              char *ret, size_t size);
 /* Sandbox ids that have a pin directory, sorted; the orphan sweep compares them with the state. */
 NODISCARD int namespaces_list(const struct namespaces *ns, char ***ret_ids, struct err *err);
 

@@ -23,13 +23,13 @@
 #include "core/base/mem.h"
 #include "core/run/cgroup.h"
 
-#define PROBE_MS	5000
-#define REFRESH_NS	(10 * NS_PER_S)
-#define CALL_MS		60000
-#define OUTPUT_MAX	(256 * 1024)
+#define PROBE_MS             5000
+#define REFRESH_NS           (10 * NS_PER_S)
+#define CALL_MS              60000
+#define OUTPUT_MAX           (256 * 1024)
 #define CAP_SYS_RESOURCE_BIT 24
-#define OOM_ADJ_MIN	(-1000)
-#define OOM_ADJ_MAX	1000
+#define OOM_ADJ_MIN          (-1000)
+#define OOM_ADJ_MAX          1000
 
 static const char usual_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -60,8 +60,11 @@ static bool has_cap_sys_resource(void)
 	rest = str_of(text);
 	while (rest.len > 0) {
 		str_cut(rest, '\n', &line, &rest);
-		if (str_starts(line, "CapEff:")) /* its text ends with the line: strtoull stops there */
-			return (strtoull(line.p + strlen("CapEff:"), NULL, 16) >> CAP_SYS_RESOURCE_BIT & 1) != 0;
+		if (str_starts(line,
+		               "CapEff:")) /* its text ends with the line: strtoull stops there */
+			return (strtoull(line.p + strlen("CapEff:"), NULL, 16) >>
+			                CAP_SYS_RESOURCE_BIT &
+			        1) != 0;
 	}
 	return false;
 }
@@ -70,7 +73,8 @@ static bool read_number(const char *path, int64_t *ret)
 {
 	cleanup_free char *text = NULL;
 
-	return fsx_read(AT_FDCWD, path, 64, &text, NULL) >= 0 && str_i64(str_trim(str_of(text)), INT64_MIN, INT64_MAX, ret) == 0;
+	return fsx_read(AT_FDCWD, path, 64, &text, NULL) >= 0 &&
+	       str_i64(str_trim(str_of(text)), INT64_MIN, INT64_MAX, ret) == 0;
 }
 
 void host_limits_detect(struct host_limits *ret)
@@ -79,23 +83,28 @@ void host_limits_detect(struct host_limits *ret)
 
 	*ret = (struct host_limits){ .cap_sys_resource = has_cap_sys_resource() };
 	ret->can_lower_oom = ret->cap_sys_resource;
-	if (read_number("/proc/self/oom_score_adj", &number) && number >= OOM_ADJ_MIN && number <= OOM_ADJ_MAX)
+	if (read_number("/proc/self/oom_score_adj", &number) && number >= OOM_ADJ_MIN &&
+	    number <= OOM_ADJ_MAX)
 		ret->oom_score_adj = (int)number;
 	for (int i = 0; i < RLIM_NLIMITS; i++) {
 		struct rlimit limit;
 
 		ret->rlimit_max[i] = UINT64_MAX;
-		if (!ret->cap_sys_resource && getrlimit(i, &limit) == 0 && limit.rlim_max != RLIM_INFINITY)
+		if (!ret->cap_sys_resource && getrlimit(i, &limit) == 0 &&
+		    limit.rlim_max != RLIM_INFINITY)
 			ret->rlimit_max[i] = limit.rlim_max;
 	}
 	/* A wall for root, too. */
 	if (read_number("/proc/sys/fs/nr_open", &number) && number > 0)
-		ret->rlimit_max[RLIMIT_NOFILE] = MIN(ret->rlimit_max[RLIMIT_NOFILE], (uint64_t)number);
+		ret->rlimit_max[RLIMIT_NOFILE] =
+			MIN(ret->rlimit_max[RLIMIT_NOFILE], (uint64_t)number);
 	if (!ret->cap_sys_resource)
-		ignore(str_format(ret->note, sizeof(ret->note),
-				  "no CAP_SYS_RESOURCE: containers get no oom_score_adj below %d and no resource limit above ours "
-				  "(open files: %llu)",
-				  ret->oom_score_adj, (unsigned long long)ret->rlimit_max[RLIMIT_NOFILE]) < 0);
+		ignore(str_format(
+			       ret->note, sizeof(ret->note),
+			       "no CAP_SYS_RESOURCE: containers get no oom_score_adj below %d and no resource limit above ours "
+			       "(open files: %llu)",
+			       ret->oom_score_adj,
+			       (unsigned long long)ret->rlimit_max[RLIMIT_NOFILE]) < 0);
 }
 
 int runtime_clamp_oom(const struct host_limits *limits, int adj)
@@ -110,12 +119,14 @@ uint64_t runtime_clamp_rlimit(const struct host_limits *limits, const char *name
 		const char *name;
 		int which;
 	} names[] = {
-		{ "CPU", RLIMIT_CPU },		 { "FSIZE", RLIMIT_FSIZE },   { "DATA", RLIMIT_DATA },
-		{ "STACK", RLIMIT_STACK },	 { "CORE", RLIMIT_CORE },     { "RSS", RLIMIT_RSS },
-		{ "NPROC", RLIMIT_NPROC },	 { "NOFILE", RLIMIT_NOFILE }, { "MEMLOCK", RLIMIT_MEMLOCK },
-		{ "AS", RLIMIT_AS },		 { "LOCKS", RLIMIT_LOCKS },   { "SIGPENDING", RLIMIT_SIGPENDING },
-		{ "MSGQUEUE", RLIMIT_MSGQUEUE }, { "NICE", RLIMIT_NICE },     { "RTPRIO", RLIMIT_RTPRIO },
-		{ "RTTIME", RLIMIT_RTTIME },
+		{ "CPU", RLIMIT_CPU },           { "FSIZE", RLIMIT_FSIZE },
+		{ "DATA", RLIMIT_DATA },         { "STACK", RLIMIT_STACK },
+		{ "CORE", RLIMIT_CORE },         { "RSS", RLIMIT_RSS },
+		{ "NPROC", RLIMIT_NPROC },       { "NOFILE", RLIMIT_NOFILE },
+		{ "MEMLOCK", RLIMIT_MEMLOCK },   { "AS", RLIMIT_AS },
+		{ "LOCKS", RLIMIT_LOCKS },       { "SIGPENDING", RLIMIT_SIGPENDING },
+		{ "MSGQUEUE", RLIMIT_MSGQUEUE }, { "NICE", RLIMIT_NICE },
+		{ "RTPRIO", RLIMIT_RTPRIO },     { "RTTIME", RLIMIT_RTTIME },
 	};
 
 	if (starts_with(name, "RLIMIT_"))
@@ -193,6 +204,7 @@ struct probe {
 	int pending; /* answers to come */
 	struct {
 		struct child_args args;
+		struct child *child; /* while it runs */
 		char *argv[3];
 		char *text; /* stdout; NULL: failed */
 		struct err err;
@@ -211,7 +223,7 @@ static void probe_conclude(struct probe *probe)
 	else if (runtime_parse_version(str_of(probe->ask[ASK_VERSION].text), info, &err) < 0)
 		info->problem = xasprintf("%s --version: %s", info->path, err.msg);
 	else if (probe->ask[ASK_FEATURES].text &&
-		 runtime_parse_features(str_of(probe->ask[ASK_FEATURES].text), info, &err) == 0)
+	         runtime_parse_features(str_of(probe->ask[ASK_FEATURES].text), info, &err) == 0)
 		info->features_json = take_ptr(probe->ask[ASK_FEATURES].text);
 	free(probe->ask[ASK_VERSION].text);
 	free(probe->ask[ASK_FEATURES].text);
@@ -220,6 +232,7 @@ static void probe_conclude(struct probe *probe)
 
 static void probe_answer(struct probe *probe, int which, const struct child_result *result)
 {
+	probe->ask[which].child = NULL;
 	if (child_check(&probe->ask[which].args, result, &probe->ask[which].err) == 0)
 		probe->ask[which].text = xstrndup(result->out, result->out_len);
 	if (--probe->pending == 0)
@@ -238,7 +251,9 @@ static void on_features(void *arg, const struct child_result *result)
 
 static void probe_start(struct runtime *runtime, struct loop *loop, size_t i)
 {
-	static const char *const words[] = { [ASK_VERSION] = "--version", [ASK_FEATURES] = "features" };
+	static const char *const words[] = {
+		[ASK_VERSION] = "--version", [ASK_FEATURES] = "features"
+	};
 	struct runtime_info *info = &runtime->infos[i];
 	struct probe *probe = &runtime->probes[i];
 
@@ -257,7 +272,8 @@ static void probe_start(struct runtime *runtime, struct loop *loop, size_t i)
 		args->timeout_ms = runtime->probe_ms;
 		args->done = a == ASK_VERSION ? on_version : on_features;
 		args->arg = probe;
-		if (!child_spawn(loop, args, &probe->ask[a].err) && --probe->pending == 0)
+		probe->ask[a].child = child_spawn(loop, args, &probe->ask[a].err);
+		if (!probe->ask[a].child && --probe->pending == 0)
 			probe_conclude(probe);
 	}
 }
@@ -289,8 +305,9 @@ static void probe_all(struct runtime *runtime)
 		if (!runtime->infos[i].path)
 			continue;
 		if (!loop)
-			runtime->infos[i].problem = xasprintf("%s could not be asked for its version: %s", runtime->infos[i].path,
-							      err.msg);
+			runtime->infos[i].problem =
+				xasprintf("%s could not be asked for its version: %s",
+			                  runtime->infos[i].path, err.msg);
 		else
 			probe_start(runtime, loop, i);
 	}
@@ -308,9 +325,11 @@ static void probe_all(struct runtime *runtime)
 		if (probe->pending == 0)
 			continue;
 		if (!probe->ask[ASK_VERSION].text && probe->ask[ASK_VERSION].err.code == CODE_OK)
-			err_set(&probe->ask[ASK_VERSION].err, CODE_DEADLINE_EXCEEDED, "%s: no answer after %g s, and it cannot be killed",
-				runtime->infos[i].path, (double)runtime->probe_ms / 1000);
+			err_set(&probe->ask[ASK_VERSION].err, CODE_DEADLINE_EXCEEDED,
+			        "%s: no answer after %g s, and it cannot be killed",
+			        runtime->infos[i].path, (double)runtime->probe_ms / 1000);
 		probe->pending = 0;
+		probe->ask[ASK_VERSION].child = probe->ask[ASK_FEATURES].child = NULL;
 		probe_conclude(probe);
 	}
 	loop_free(loop);
@@ -337,7 +356,8 @@ void runtime_refresh(struct runtime *runtime)
 
 /* ------------------------------------------------------------------------------------------------------- handlers */
 
-static void add_handler(struct runtime *runtime, const char *name, const char *wanted, const char *sandbox)
+static void add_handler(struct runtime *runtime, const char *name, const char *wanted,
+                        const char *sandbox)
 {
 	size_t n = runtime->count + 1;
 
@@ -376,7 +396,8 @@ static void add_usual(struct runtime *runtime)
 		return;
 	add_handler(runtime, usual[0], usual[0], NULL);
 	free(runtime->infos[0].problem);
-	runtime->infos[0].problem = xasprintf("no OCI runtime: neither crun nor runc was found in %s", runtime->path);
+	runtime->infos[0].problem =
+		xasprintf("no OCI runtime: neither crun nor runc was found in %s", runtime->path);
 }
 
 static void choose_default(struct runtime *runtime, const char *name)
@@ -405,7 +426,9 @@ struct runtime *runtime_new(const struct runtime_args *args)
 	*runtime = (struct runtime){
 		.loop = args->loop,
 		.root = xasprintf("%s/runtime", args->state),
-		.path = args->path ? xstrdup(args->path) : xasprintf("%s%s%s", or_empty(env), env && env[0] ? ":" : "", usual_path),
+		.path = args->path ? xstrdup(args->path)
+		                   : xasprintf("%s%s%s", or_empty(env), env && env[0] ? ":" : "",
+		                               usual_path),
 		.probe_ms = args->probe_ms > 0 ? args->probe_ms : PROBE_MS,
 	};
 	host_limits_detect(&runtime->limits);
@@ -423,10 +446,24 @@ struct runtime *runtime_new(const struct runtime_args *args)
 	return runtime;
 }
 
+/* Only a refresh can still be asking. */
+static void probe_abandon(struct probe *probe)
+{
+	for (size_t a = 0; a < ARRAY_SIZE(probe->ask); a++) {
+		if (probe->ask[a].child) {
+			child_kill(probe->ask[a].child);
+			child_detach(probe->ask[a].child);
+		}
+		free(probe->ask[a].text);
+	}
+}
+
 void runtime_free(struct runtime *runtime)
 {
 	if (!runtime)
 		return;
+	for (size_t i = 0; i < runtime->count; i++)
+		probe_abandon(&runtime->probes[i]);
 	while (runtime->count > 0)
 		drop_last(runtime);
 	free(runtime->infos);
@@ -453,7 +490,8 @@ const struct runtime_info *runtime_at(const struct runtime *runtime, size_t i)
 	return &runtime->infos[i];
 }
 
-const struct runtime_info *runtime_find(const struct runtime *runtime, const char *handler, struct err *err)
+const struct runtime_info *runtime_find(const struct runtime *runtime, const char *handler,
+                                        struct err *err)
 {
 	cleanup(buf_release) struct buf names = { 0 };
 
@@ -466,18 +504,20 @@ const struct runtime_info *runtime_find(const struct runtime *runtime, const cha
 	for (size_t i = 0; i < runtime->count; i++)
 		if (buf_printf(&names, "%s%s", i ? ", " : "", runtime->infos[i].name) < 0)
 			break;
-	err_set(err, CODE_NOT_FOUND, "runtime handler \"%.60s\" is not configured (configured: %s)", handler,
-		names.data ? names.data : "none");
+	err_set(err, CODE_NOT_FOUND, "runtime handler \"%.60s\" is not configured (configured: %s)",
+	        handler, names.data ? names.data : "none");
 	return NULL;
 }
 
 int runtime_usable(const struct runtime_info *info, struct err *err)
 {
 	if (info->problem)
-		return err_set(err, CODE_UNAVAILABLE, "runtime handler \"%s\": %s", info->name, info->problem);
+		return err_set(err, CODE_UNAVAILABLE, "runtime handler \"%s\": %s", info->name,
+		               info->problem);
 	if (!info->version)
-		return err_set(err, CODE_UNAVAILABLE, "runtime handler \"%s\": %s has not told its version yet", info->name,
-			       or_empty(info->path));
+		return err_set(err, CODE_UNAVAILABLE,
+		               "runtime handler \"%s\": %s has not told its version yet",
+		               info->name, or_empty(info->path));
 	return 0;
 }
 
@@ -508,7 +548,8 @@ static void argv_option(struct argv *argv, const char *option, const char *value
 	argv_add(argv, value);
 }
 
-static struct argv argv_head(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path)
+static struct argv argv_head(const struct runtime *runtime, const struct runtime_info *info,
+                             const char *cgroups_path)
 {
 	struct argv argv = { 0 };
 
@@ -519,8 +560,8 @@ static struct argv argv_head(const struct runtime *runtime, const struct runtime
 	return argv;
 }
 
-static struct argv argv_verb(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-			     const char *log, const char *verb)
+static struct argv argv_verb(const struct runtime *runtime, const struct runtime_info *info,
+                             const char *cgroups_path, const char *log, const char *verb)
 {
 	struct argv argv = argv_head(runtime, info, cgroups_path);
 
@@ -530,13 +571,14 @@ static struct argv argv_verb(const struct runtime *runtime, const struct runtime
 	return argv;
 }
 
-char **runtime_argv_head(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path)
+char **runtime_argv_head(const struct runtime *runtime, const struct runtime_info *info,
+                         const char *cgroups_path)
 {
 	return argv_head(runtime, info, cgroups_path).items;
 }
 
-char **runtime_argv_create(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-			   const struct runtime_create *create)
+char **runtime_argv_create(const struct runtime *runtime, const struct runtime_info *info,
+                           const char *cgroups_path, const struct runtime_create *create)
 {
 	struct argv argv = argv_verb(runtime, info, cgroups_path, create->log, "create");
 
@@ -547,8 +589,8 @@ char **runtime_argv_create(const struct runtime *runtime, const struct runtime_i
 	return argv.items;
 }
 
-char **runtime_argv_start(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-			  const char *id, const char *log)
+char **runtime_argv_start(const struct runtime *runtime, const struct runtime_info *info,
+                          const char *cgroups_path, const char *id, const char *log)
 {
 	struct argv argv = argv_verb(runtime, info, cgroups_path, log, "start");
 
@@ -556,8 +598,8 @@ char **runtime_argv_start(const struct runtime *runtime, const struct runtime_in
 	return argv.items;
 }
 
-char **runtime_argv_delete(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-			   const char *id, bool force, const char *log)
+char **runtime_argv_delete(const struct runtime *runtime, const struct runtime_info *info,
+                           const char *cgroups_path, const char *id, bool force, const char *log)
 {
 	struct argv argv = argv_verb(runtime, info, cgroups_path, log, "delete");
 
@@ -567,8 +609,8 @@ char **runtime_argv_delete(const struct runtime *runtime, const struct runtime_i
 	return argv.items;
 }
 
-char **runtime_argv_exec(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-			 const struct runtime_exec *exec)
+char **runtime_argv_exec(const struct runtime *runtime, const struct runtime_info *info,
+                         const char *cgroups_path, const struct runtime_exec *exec)
 {
 	struct argv argv = argv_verb(runtime, info, cgroups_path, exec->log, "exec");
 
@@ -632,14 +674,16 @@ static bool is_fine_anyway(enum verb verb, const char *text, struct runtime_resu
 	return false;
 }
 
-static int judge(const struct job *job, const struct child_result *child, struct runtime_result *result, struct err *err)
+static int judge(const struct job *job, const struct child_result *child,
+                 struct runtime_result *result, struct err *err)
 {
 	char text[512]; /* with a path in it that must not be cut */
 
 	if (child_check(&job->child, child, err) == 0) {
 		if (job->verb != VERB_STATE)
 			return 0;
-		if (runtime_parse_state((struct str){ child->out, child->out_len }, result, err) < 0)
+		if (runtime_parse_state((struct str){ child->out, child->out_len }, result, err) <
+		    0)
 			return err_wrap(err, "%s", job->name);
 		return 0;
 	}
@@ -650,7 +694,8 @@ static int judge(const struct job *job, const struct child_result *child, struct
 		return -1;
 	if (is_fine_anyway(job->verb, text, result))
 		return 0;
-	return err_set(err, runtime_error_is_unknown(text) ? CODE_NOT_FOUND : CODE_UNKNOWN, "%s: %s", job->name, text);
+	return err_set(err, runtime_error_is_unknown(text) ? CODE_NOT_FOUND : CODE_UNKNOWN,
+	               "%s: %s", job->name, text);
 }
 
 static void job_done(void *arg, const struct child_result *child)
@@ -664,8 +709,8 @@ static void job_done(void *arg, const struct child_result *child)
 }
 
 /* Takes @argv and @input. */
-static int job_start(struct runtime *runtime, const struct runtime_call *call, enum verb verb, struct argv argv, char *input,
-		     size_t input_len, struct err *err)
+static int job_start(struct runtime *runtime, const struct runtime_call *call, enum verb verb,
+                     struct argv argv, char *input, size_t input_len, struct err *err)
 {
 	cleanup(job_free) struct job *job = xcalloc(1, sizeof(*job));
 
@@ -674,15 +719,17 @@ static int job_start(struct runtime *runtime, const struct runtime_call *call, e
 		.verb = verb,
 		.child = CHILD_ARGS_INIT,
 		.argv = argv.items,
-		.name = xasprintf("%s %s", call->info->program ? call->info->program : call->info->name, verbs[verb]),
+		.name = xasprintf("%s %s",
+		                  call->info->program ? call->info->program : call->info->name,
+		                  verbs[verb]),
 		.input = input,
 		.done = call->done,
 		.arg = call->arg,
 	};
 	/* An unusable handler may still have to delete what it made: only a program that is not there cannot be called. */
 	if (!call->info->path)
-		return err_set(err, CODE_UNAVAILABLE, "runtime handler \"%s\": %s", call->info->name,
-			       or_empty(call->info->problem));
+		return err_set(err, CODE_UNAVAILABLE, "runtime handler \"%s\": %s",
+		               call->info->name, or_empty(call->info->problem));
 	job->child.name = job->name;
 	job->child.path = job->argv[0];
 	job->child.argv = job->argv;
@@ -700,9 +747,11 @@ static int job_start(struct runtime *runtime, const struct runtime_call *call, e
 	return 0;
 }
 
-int runtime_delete(struct runtime *runtime, const struct runtime_call *call, bool force, struct err *err)
+int runtime_delete(struct runtime *runtime, const struct runtime_call *call, bool force,
+                   struct err *err)
 {
-	struct argv argv = argv_verb(runtime, call->info, call->cgroups_path, NULL, verbs[VERB_DELETE]);
+	struct argv argv =
+		argv_verb(runtime, call->info, call->cgroups_path, NULL, verbs[VERB_DELETE]);
 
 	if (force)
 		argv_add(&argv, "--force");
@@ -710,9 +759,11 @@ int runtime_delete(struct runtime *runtime, const struct runtime_call *call, boo
 	return job_start(runtime, call, VERB_DELETE, argv, NULL, 0, err);
 }
 
-int runtime_kill(struct runtime *runtime, const struct runtime_call *call, int signal, bool all, struct err *err)
+int runtime_kill(struct runtime *runtime, const struct runtime_call *call, int signal, bool all,
+                 struct err *err)
 {
-	struct argv argv = argv_verb(runtime, call->info, call->cgroups_path, NULL, verbs[VERB_KILL]);
+	struct argv argv =
+		argv_verb(runtime, call->info, call->cgroups_path, NULL, verbs[VERB_KILL]);
 	char number[16];
 
 	if (all)
@@ -725,23 +776,27 @@ int runtime_kill(struct runtime *runtime, const struct runtime_call *call, int s
 
 int runtime_state(struct runtime *runtime, const struct runtime_call *call, struct err *err)
 {
-	struct argv argv = argv_verb(runtime, call->info, call->cgroups_path, NULL, verbs[VERB_STATE]);
+	struct argv argv =
+		argv_verb(runtime, call->info, call->cgroups_path, NULL, verbs[VERB_STATE]);
 
 	argv_add(&argv, call->id);
 	return job_start(runtime, call, VERB_STATE, argv, NULL, 0, err);
 }
 
-int runtime_update(struct runtime *runtime, const struct runtime_call *call, const char *resources, size_t len, struct err *err)
+int runtime_update(struct runtime *runtime, const struct runtime_call *call, const char *resources,
+                   size_t len, struct err *err)
 {
-	struct argv argv = argv_verb(runtime, call->info, call->cgroups_path, NULL, verbs[VERB_UPDATE]);
+	struct argv argv =
+		argv_verb(runtime, call->info, call->cgroups_path, NULL, verbs[VERB_UPDATE]);
 
 	argv_option(&argv, "--resources", "/dev/stdin"); /* "-" is not every runtime's */
 	argv_add(&argv, call->id);
 	return job_start(runtime, call, VERB_UPDATE, argv, xmemdup(resources, len), len, err);
 }
 
-struct child *runtime_exec_spawn(struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-				 const struct runtime_exec *exec, const struct child_args *child, struct err *err)
+struct child *runtime_exec_spawn(struct runtime *runtime, const struct runtime_info *info,
+                                 const char *cgroups_path, const struct runtime_exec *exec,
+                                 const struct child_args *child, struct err *err)
 {
 	cleanup(strv_free) char **argv = runtime_argv_exec(runtime, info, cgroups_path, exec);
 	struct child_args args = *child;

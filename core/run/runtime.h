@@ -28,29 +28,29 @@ enum runtime_kind { RUNTIME_OTHER, RUNTIME_CRUN, RUNTIME_RUNC };
 
 /* What not every runtime carries; the table in runtime.c says from which version on, and where `features` tells. */
 enum runtime_feature {
-	RUNTIME_RRO,		   /* mount options rro, rnosuid, ... */
-	RUNTIME_IDMAP,		   /* mounts[].uidMappings, gidMappings */
-	RUNTIME_DOMAINNAME,	   /* domainname */
-	RUNTIME_TIME_NAMESPACE,	   /* linux.timeOffsets, time namespace */
-	RUNTIME_SCHEDULER,	   /* process.scheduler */
-	RUNTIME_IO_PRIORITY,	   /* process.ioPriority */
-	RUNTIME_CPU_AFFINITY,	   /* process.execCPUAffinity */
-	RUNTIME_NET_DEVICES,	   /* linux.netDevices */
-	RUNTIME_MEMORY_POLICY,	   /* linux.memoryPolicy */
-	RUNTIME_RDT,		   /* linux.intelRdt.closID, l3CacheSchema */
-	RUNTIME_RDT_SCHEMATA,	   /* linux.intelRdt.schemata */
-	RUNTIME_RDT_MONITORING,	   /* linux.intelRdt.enableMonitoring */
-	RUNTIME_CPU_BURST,	   /* linux.resources.cpu.burst */
-	RUNTIME_CPU_IDLE,	   /* linux.resources.cpu.idle */
-	RUNTIME_PERSONALITY,	   /* linux.personality */
-	RUNTIME_SECCOMP,	   /* linux.seccomp */
-	RUNTIME_SECCOMP_NOTIFY,	   /* linux.seccomp.listenerPath */
-	RUNTIME_APPARMOR,	   /* process.apparmorProfile */
-	RUNTIME_SELINUX,	   /* process.selinuxLabel */
+	RUNTIME_RRO,            /* mount options rro, rnosuid, ... */
+	RUNTIME_IDMAP,          /* mounts[].uidMappings, gidMappings */
+	RUNTIME_DOMAINNAME,     /* domainname */
+	RUNTIME_TIME_NAMESPACE, /* linux.timeOffsets, time namespace */
+	RUNTIME_SCHEDULER,      /* process.scheduler */
+	RUNTIME_IO_PRIORITY,    /* process.ioPriority */
+	RUNTIME_CPU_AFFINITY,   /* process.execCPUAffinity */
+	RUNTIME_NET_DEVICES,    /* linux.netDevices */
+	RUNTIME_MEMORY_POLICY,  /* linux.memoryPolicy */
+	RUNTIME_RDT,            /* linux.intelRdt.closID, l3CacheSchema */
+	RUNTIME_RDT_SCHEMATA,   /* linux.intelRdt.schemata */
+	RUNTIME_RDT_MONITORING, /* linux.intelRdt.enableMonitoring */
+	RUNTIME_CPU_BURST,      /* linux.resources.cpu.burst */
+	RUNTIME_CPU_IDLE,       /* linux.resources.cpu.idle */
+	RUNTIME_PERSONALITY,    /* linux.personality */
+	RUNTIME_SECCOMP,        /* linux.seccomp */
+	RUNTIME_SECCOMP_NOTIFY, /* linux.seccomp.listenerPath */
+	RUNTIME_APPARMOR,       /* process.apparmorProfile */
+	RUNTIME_SELINUX,        /* process.selinuxLabel */
 	RUNTIME_CGROUP_V1,
 	RUNTIME_CGROUP_V2,
-	RUNTIME_SYSTEMD_CGROUP,	   /* --systemd-cgroup */
-	RUNTIME_EXEC_CGROUP,	   /* exec --cgroup */
+	RUNTIME_SYSTEMD_CGROUP, /* --systemd-cgroup */
+	RUNTIME_EXEC_CGROUP,    /* exec --cgroup */
 	RUNTIME_FEATURES,
 };
 
@@ -59,20 +59,21 @@ struct runtime_info {
 	char *path;    /* of the program; NULL: not found */
 	char *sandbox; /* controller key: "pinned" or "pause" */
 	enum runtime_kind kind;
-	char *program; /* "crun", as it calls itself */
-	char *version; /* "1.8.1", "1.1.5+ds1"; NULL: unknown */
-	uint32_t number; /* 1.8.1 -> 1008001; 0: unknown */
+	char *program;     /* "crun", as it calls itself */
+	char *version;     /* "1.8.1", "1.1.5+ds1"; NULL: unknown */
+	uint32_t number;   /* 1.8.1 -> 1008001; 0: unknown */
 	uint64_t features; /* 1 << enum runtime_feature: known to be there */
-	char *problem; /* NULL: usable; else one sentence */
+	char *problem;     /* NULL: usable; else one sentence */
 	char *features_json; /* what `NAME features` said, for Status and check; NULL: it has no such command */
 };
 
 /* What this process may hand to a container, found out once (D22). The OCI runtime fails on what lies beyond. */
 struct host_limits {
 	bool cap_sys_resource;
-	int oom_score_adj;     /* ours: without the capability a child cannot go below it */
+	int oom_score_adj; /* ours: without the capability a child cannot go below it */
 	bool can_lower_oom;
-	uint64_t rlimit_max[RLIM_NLIMITS]; /* by RLIMIT_x: the highest hard limit that can be set; UINT64_MAX: unlimited */
+	uint64_t rlimit_max
+		[RLIM_NLIMITS]; /* by RLIMIT_x: the highest hard limit that can be set; UINT64_MAX: unlimited */
 	char note[200]; /* one sentence for the log when something is limited, else "" */
 };
 
@@ -81,9 +82,9 @@ struct runtime;
 struct runtime_args {
 	struct loop *loop;
 	const struct config *config;
-	const char *state;   /* runtimes' --root is <state>/runtime */
-	const char *path;    /* search path; NULL: $PATH, then the usual directories */
-	int64_t probe_ms;    /* 0: 5 s; a runtime that has not answered by then is a problem of that handler */
+	const char *state; /* runtimes' --root is <state>/runtime */
+	const char *path;  /* search path; NULL: $PATH, then the usual directories */
+	int64_t probe_ms; /* 0: 5 s; a runtime that has not answered by then is a problem of that handler */
 };
 
 /*
@@ -93,10 +94,13 @@ struct runtime_args {
 NODISCARD struct runtime *runtime_new(const struct runtime_args *args);
 void runtime_free(struct runtime *runtime);
 /* By handler name, "" = the default. NOT_FOUND lists the configured ones. May be unusable: see runtime_usable(). */
-NODISCARD const struct runtime_info *runtime_find(const struct runtime *runtime, const char *handler, struct err *err);
-NODISCARD const struct runtime_info *runtime_default(const struct runtime *runtime); /* never NULL */
+NODISCARD const struct runtime_info *runtime_find(const struct runtime *runtime,
+                                                  const char *handler, struct err *err);
+NODISCARD const struct runtime_info *
+runtime_default(const struct runtime *runtime); /* never NULL */
 size_t runtime_count(const struct runtime *runtime);
-const struct runtime_info *runtime_at(const struct runtime *runtime, size_t i); /* in order of configuration */
+const struct runtime_info *runtime_at(const struct runtime *runtime,
+                                      size_t i); /* in order of configuration */
 /* UNAVAILABLE with the handler's problem. */
 NODISCARD int runtime_usable(const struct runtime_info *info, struct err *err);
 /* Ask again for what is unusable (somebody installed crun meanwhile): starts children, returns at once, does nothing more
@@ -105,7 +109,8 @@ void runtime_refresh(struct runtime *runtime);
 
 bool runtime_has(const struct runtime_info *info, enum runtime_feature feature);
 /* FAILED_PRECONDITION "crun 1.8.1 cannot apply process.scheduler (crun 1.8.5 and later can)"; wrap it with who asked. */
-NODISCARD int runtime_require(const struct runtime_info *info, enum runtime_feature feature, struct err *err);
+NODISCARD int runtime_require(const struct runtime_info *info, enum runtime_feature feature,
+                              struct err *err);
 
 const struct host_limits *runtime_host_limits(const struct runtime *runtime);
 /* The score that can be set: @adj, or ours where that would have to be lowered without CAP_SYS_RESOURCE. */
@@ -119,69 +124,87 @@ void host_limits_detect(struct host_limits *ret);
 
 /* "<path> --root <state>/runtime [--systemd-cgroup]": the head of every call, as monitor_start_args.runtime takes it.
  * @cgroups_path decides about systemd. */
-NODISCARD char **runtime_argv_head(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path);
+NODISCARD char **runtime_argv_head(const struct runtime *runtime, const struct runtime_info *info,
+                                   const char *cgroups_path);
 
 struct runtime_create {
 	const char *id, *bundle;
 	const char *pid_file, *console_socket; /* NULL: none */
-	const char *log;		       /* JSON lines; NULL: on stderr */
+	const char *log;                       /* JSON lines; NULL: on stderr */
 };
-NODISCARD char **runtime_argv_create(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-				     const struct runtime_create *create);
-NODISCARD char **runtime_argv_start(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-				    const char *id, const char *log);
-NODISCARD char **runtime_argv_delete(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-				     const char *id, bool force, const char *log);
+NODISCARD char **runtime_argv_create(const struct runtime *runtime, const struct runtime_info *info,
+                                     const char *cgroups_path, const struct runtime_create *create);
+NODISCARD char **runtime_argv_start(const struct runtime *runtime, const struct runtime_info *info,
+                                    const char *cgroups_path, const char *id, const char *log);
+NODISCARD char **runtime_argv_delete(const struct runtime *runtime, const struct runtime_info *info,
+                                     const char *cgroups_path, const char *id, bool force,
+                                     const char *log);
 
 struct runtime_exec {
 	const char *id;
-	const char *process;		       /* file with the OCI process */
+	const char *process;                   /* file with the OCI process */
 	const char *pid_file, *console_socket; /* NULL: none */
-	const char *cgroup;		       /* CGROUP_EXEC_NAME; NULL: the container's own */
+	const char *cgroup;                    /* CGROUP_EXEC_NAME; NULL: the container's own */
 	const char *log;
 	bool detach;
 };
-NODISCARD char **runtime_argv_exec(const struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-				   const struct runtime_exec *exec);
+NODISCARD char **runtime_argv_exec(const struct runtime *runtime, const struct runtime_info *info,
+                                   const char *cgroups_path, const struct runtime_exec *exec);
 
 /* --- calls that the daemon makes itself */
 
-enum runtime_status { RUNTIME_GONE, RUNTIME_CREATING, RUNTIME_CREATED, RUNTIME_RUNNING, RUNTIME_STOPPED, RUNTIME_PAUSED };
+enum runtime_status {
+	RUNTIME_GONE,
+	RUNTIME_CREATING,
+	RUNTIME_CREATED,
+	RUNTIME_RUNNING,
+	RUNTIME_STOPPED,
+	RUNTIME_PAUSED
+};
 
 struct runtime_result {
 	enum runtime_status status; /* runtime_state() */
 	pid_t pid;
 };
 /* err NULL: well. Exactly once per call, from the loop, never from inside the call. */
-typedef void (*runtime_done_fn)(void *arg, const struct runtime_result *result, const struct err *err);
+typedef void (*runtime_done_fn)(void *arg, const struct runtime_result *result,
+                                const struct err *err);
 
 struct runtime_call {
 	const struct runtime_info *info; /* borrowed during the call only */
 	const char *id;
 	const char *cgroups_path;
-	int oplock_fd;	    /* -1, or the op's lock */
+	int oplock_fd;      /* -1, or the op's lock */
 	int64_t timeout_ms; /* 0: 60 s */
 	runtime_done_fn done;
 	void *arg;
 };
-#define RUNTIME_CALL_INIT { .oplock_fd = -1 }
+#define RUNTIME_CALL_INIT                                                                          \
+	{                                                                                          \
+		.oplock_fd = -1                                                                    \
+	}
 
 /* delete [--force]; a container the runtime does not know is success. */
-NODISCARD int runtime_delete(struct runtime *runtime, const struct runtime_call *call, bool force, struct err *err);
+NODISCARD int runtime_delete(struct runtime *runtime, const struct runtime_call *call, bool force,
+                             struct err *err);
 /* @all: every process of its cgroup. A container that has ended or is unknown is success. */
-NODISCARD int runtime_kill(struct runtime *runtime, const struct runtime_call *call, int signal, bool all, struct err *err);
+NODISCARD int runtime_kill(struct runtime *runtime, const struct runtime_call *call, int signal,
+                           bool all, struct err *err);
 /* An unknown container is RUNTIME_GONE, not an error. */
-NODISCARD int runtime_state(struct runtime *runtime, const struct runtime_call *call, struct err *err);
+NODISCARD int runtime_state(struct runtime *runtime, const struct runtime_call *call,
+                            struct err *err);
 /* update: OCI linux.resources as JSON. NOT_FOUND when the container is unknown. */
-NODISCARD int runtime_update(struct runtime *runtime, const struct runtime_call *call, const char *resources, size_t len,
-			     struct err *err);
+NODISCARD int runtime_update(struct runtime *runtime, const struct runtime_call *call,
+                             const char *resources, size_t len, struct err *err);
 /*
  * runtime_exec_spawn - `exec` as our own child; the caller gave it fds for 0, 1 and 2 in @child (and done, arg, oplock).
  * name, path, argv, envp are filled in here. What the exec'd process did is the child's exit status; whether there was one
  * tells the pid file: without it the status is the runtime's own, and runtime_error() of its log says why.
  */
-NODISCARD struct child *runtime_exec_spawn(struct runtime *runtime, const struct runtime_info *info, const char *cgroups_path,
-					   const struct runtime_exec *exec, const struct child_args *child, struct err *err);
+NODISCARD struct child *runtime_exec_spawn(struct runtime *runtime, const struct runtime_info *info,
+                                           const char *cgroups_path,
+                                           const struct runtime_exec *exec,
+                                           const struct child_args *child, struct err *err);
 
 /* --- what runtimes write; pure */
 

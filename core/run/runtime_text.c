@@ -3,17 +3,16 @@
  * What runtimes can do and what they print: versions, `features`, state, errors. Pure; every byte here comes from another
  * program and may be anything.
  */
-#include "core/run/runtime.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "core/base/json.h"
 #include "core/base/mem.h"
+#include "core/run/runtime.h"
 
-#define TEXT_MAX     (1u << 20)
-#define NEVER	     UINT32_MAX
-#define VERSION(major, minor, patch) ((major) * 1000000u + (minor) * 1000u + (patch))
+#define TEXT_MAX                     (1u << 20)
+#define NEVER                        UINT32_MAX
+#define VERSION(major, minor, patch) ((major)*1000000u + (minor)*1000u + (patch))
 
 /* ------------------------------------------------------------------------------------------------------- features */
 
@@ -88,7 +87,8 @@ static uint32_t since(enum runtime_kind kind, enum runtime_feature feature)
 void runtime_features_from_version(struct runtime_info *info)
 {
 	for (int f = 0; f < RUNTIME_FEATURES; f++)
-		set(info, (enum runtime_feature)f, info->number > 0 && info->number >= since(info->kind, (enum runtime_feature)f));
+		set(info, (enum runtime_feature)f,
+		    info->number > 0 && info->number >= since(info->kind, (enum runtime_feature)f));
 }
 
 int runtime_require(const struct runtime_info *info, enum runtime_feature feature, struct err *err)
@@ -99,10 +99,12 @@ int runtime_require(const struct runtime_info *info, enum runtime_feature featur
 	if (runtime_has(info, feature))
 		return 0;
 	if (from != NEVER && from > info->number)
-		snprintf(later, sizeof(later), " (%s %u.%u.%u and later can)", or_empty(info->program), from / 1000000,
-			 from / 1000 % 1000, from % 1000);
-	return err_set(err, CODE_FAILED_PRECONDITION, "%s %s cannot apply %s%s", info->program ? info->program : info->name,
-		       info->version ? info->version : "(unknown version)", table[feature].field, later);
+		snprintf(later, sizeof(later), " (%s %u.%u.%u and later can)",
+		         or_empty(info->program), from / 1000000, from / 1000 % 1000, from % 1000);
+	return err_set(err, CODE_FAILED_PRECONDITION, "%s %s cannot apply %s%s",
+	               info->program ? info->program : info->name,
+	               info->version ? info->version : "(unknown version)", table[feature].field,
+	               later);
 }
 
 /* "1.8.1", "1.2.0-rc.1", "1.1.5+ds1" -> 1008001, ...; 0 when it does not begin like a version */
@@ -114,10 +116,13 @@ static uint32_t version_number(struct str text)
 	for (size_t i = 0; i < ARRAY_SIZE(part); i++) {
 		size_t digits = 0;
 
-		while (at + digits < text.len && text.p[at + digits] >= '0' && text.p[at + digits] <= '9')
+		while (at + digits < text.len && text.p[at + digits] >= '0' &&
+		       text.p[at + digits] <= '9')
 			digits++;
 		if (str_u64((struct str){ text.p + at, digits }, 999, &part[i]) < 0)
-			return i == 0 ? 0 : VERSION((uint32_t)part[0], (uint32_t)part[1], (uint32_t)part[2]);
+			return i == 0 ? 0
+			              : VERSION((uint32_t)part[0], (uint32_t)part[1],
+			                        (uint32_t)part[2]);
 		at += digits;
 		if (at >= text.len || text.p[at] != '.')
 			break;
@@ -181,16 +186,17 @@ int runtime_parse_version(struct str text, struct runtime_info *info, struct err
 	str_cut(line, ' ', &program, &line);
 	version = version_word(line);
 	if (!is_plain(program) || !is_plain(version))
-		return err_set(err, CODE_FAILED_PRECONDITION, "the first line is not \"NAME version X\"");
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "the first line is not \"NAME version X\"");
 
 	free(info->program);
 	free(info->version);
 	info->program = str_dup(program);
 	info->version = str_dup(version);
 	info->number = version_number(version);
-	info->kind = str_eq_c(program, "crun")	 ? RUNTIME_CRUN
-		     : str_eq_c(program, "runc") ? RUNTIME_RUNC
-						 : RUNTIME_OTHER;
+	info->kind = str_eq_c(program, "crun")   ? RUNTIME_CRUN
+	             : str_eq_c(program, "runc") ? RUNTIME_RUNC
+	                                         : RUNTIME_OTHER;
 	runtime_features_from_version(info);
 	while (info->kind == RUNTIME_CRUN && rest.len > 0) {
 		str_cut(rest, '\n', &line, &rest);
@@ -212,8 +218,8 @@ static bool array_has(yyjson_val *array, const char *word)
 }
 
 /* {"enabled": true} */
-static void set_enabled(struct runtime_info *info, enum runtime_feature feature, yyjson_val *parent, const char *member,
-			const char *key)
+static void set_enabled(struct runtime_info *info, enum runtime_feature feature, yyjson_val *parent,
+                        const char *member, const char *key)
 {
 	yyjson_val *value = yyjson_obj_get(json_obj(parent, member), key);
 
@@ -223,7 +229,8 @@ static void set_enabled(struct runtime_info *info, enum runtime_feature feature,
 
 int runtime_parse_features(struct str text, struct runtime_info *info, struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(text.p, text.len, TEXT_MAX, "features", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(text.p, text.len, TEXT_MAX, "features", err);
 	yyjson_val *root, *linux_obj, *array;
 
 	if (!doc)
@@ -260,9 +267,11 @@ int runtime_parse_features(struct str text, struct runtime_info *info, struct er
 	set_enabled(info, RUNTIME_RDT_SCHEMATA, linux_obj, "intelRdt", "schemata");
 	set_enabled(info, RUNTIME_RDT_MONITORING, linux_obj, "intelRdt", "monitoring");
 	set_enabled(info, RUNTIME_NET_DEVICES, linux_obj, "netDevices", "enabled");
-	set_enabled(info, RUNTIME_IDMAP, json_obj(linux_obj, "mountExtensions"), "idmap", "enabled");
+	set_enabled(info, RUNTIME_IDMAP, json_obj(linux_obj, "mountExtensions"), "idmap",
+	            "enabled");
 	if (json_obj(linux_obj, "memoryPolicy"))
-		set(info, RUNTIME_MEMORY_POLICY, json_arr(json_obj(linux_obj, "memoryPolicy"), "modes") != NULL);
+		set(info, RUNTIME_MEMORY_POLICY,
+		    json_arr(json_obj(linux_obj, "memoryPolicy"), "modes") != NULL);
 	return 0;
 }
 
@@ -272,10 +281,12 @@ int runtime_parse_state(struct str text, struct runtime_result *ret, struct err 
 		const char *word;
 		enum runtime_status status;
 	} words[] = {
-		{ "creating", RUNTIME_CREATING }, { "created", RUNTIME_CREATED }, { "running", RUNTIME_RUNNING },
-		{ "stopped", RUNTIME_STOPPED },	  { "paused", RUNTIME_PAUSED },
+		{ "creating", RUNTIME_CREATING }, { "created", RUNTIME_CREATED },
+		{ "running", RUNTIME_RUNNING },   { "stopped", RUNTIME_STOPPED },
+		{ "paused", RUNTIME_PAUSED },
 	};
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(text.p, text.len, TEXT_MAX, "state", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(text.p, text.len, TEXT_MAX, "state", err);
 	const char *status;
 	int64_t pid;
 
@@ -321,8 +332,8 @@ static void copy_sentence(struct str from, char *text, size_t size)
 static struct str without_prefix(struct str text)
 {
 	static const char *const prefixes[] = {
-		"runc create failed: ", "runc run failed: ", "runc start failed: ", "runc exec failed: ",
-		"exec failed: ",	"unable to start container process: ",
+		"runc create failed: ", "runc run failed: ", "runc start failed: ",
+		"runc exec failed: ",   "exec failed: ",     "unable to start container process: ",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes);) {
@@ -350,7 +361,8 @@ static bool logrus_message(struct str line, bool *ret_is_error, char **ret_text)
 
 	if (!level || !msg)
 		return false;
-	*ret_is_error = memmem(level, (size_t)(end - level), "level=error", 11) || memmem(level, (size_t)(end - level), "level=fatal", 11);
+	*ret_is_error = memmem(level, (size_t)(end - level), "level=error", 11) ||
+	                memmem(level, (size_t)(end - level), "level=fatal", 11);
 	msg += 5;
 	text = xcalloc(1, (size_t)(end - msg) + 1);
 	for (; msg < end && *msg != '"'; msg++) {
@@ -368,7 +380,8 @@ static bool logrus_message(struct str line, bool *ret_is_error, char **ret_text)
 static bool json_message(struct str line, bool *ret_is_error, char **ret_text)
 {
 	struct err unused;
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(line.p, line.len, TEXT_MAX, "log", &unused);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(line.p, line.len, TEXT_MAX, "log", &unused);
 	yyjson_val *root = doc ? yyjson_doc_get_root(doc) : NULL;
 	const char *msg = json_str(root, "msg", NULL);
 	const char *level = json_str(root, "level", "error");
@@ -416,16 +429,19 @@ static bool has(const char *text, const char *words)
 bool runtime_error_is_unknown(const char *text)
 {
 	/* runc; older runc names the container in between */
-	if (has(text, "container does not exist") || (has(text, "container ") && has(text, "does not exist")))
+	if (has(text, "container does not exist") ||
+	    (has(text, "container ") && has(text, "does not exist")))
 		return true;
 	/* crun: its status file, or their directory (below our --root), cannot be opened */
 	if (!has(text, "No such file or directory"))
 		return false;
-	return has(text, "/status`: ") || has(text, "/status': ") || (has(text, "cannot open directory ") && has(text, "/runtime/"));
+	return has(text, "/status`: ") || has(text, "/status': ") ||
+	       (has(text, "cannot open directory ") && has(text, "/runtime/"));
 }
 
 bool runtime_error_is_ended(const char *text)
 {
-	return has(text, "container not running") || has(text, "process already finished") || has(text, "No such process") ||
-	       has(text, "no such process") || has(text, "is not running");
+	return has(text, "container not running") || has(text, "process already finished") ||
+	       has(text, "No such process") || has(text, "no such process") ||
+	       has(text, "is not running");
 }

@@ -35,7 +35,7 @@
 #include "core/run/runtime.h"
 
 #define TIMEOUT_MS 20000
-#define MAPPED	   100000 /* host id of the pod's root */
+#define MAPPED     100000 /* host id of the pod's root */
 
 struct fixture {
 	char dir[64], state[128], rootfs[128];
@@ -104,11 +104,11 @@ static void on_child(void *arg, const struct child_result *result)
 	f->errout = xstrndup(result->errout, result->errout_len);
 }
 
-#define assert_done_well(f)                                 \
-	do {                                                \
-		wait_done(f);                               \
-		if ((f)->failed)                            \
-			fail_msg("%s", (f)->err.msg);       \
+#define assert_done_well(f)                                                                        \
+	do {                                                                                       \
+		wait_done(f);                                                                      \
+		if ((f)->failed)                                                                   \
+			fail_msg("%s", (f)->err.msg);                                              \
 	} while (0)
 
 static void run(struct fixture *f, char *const *argv)
@@ -138,7 +138,8 @@ static void make_dir(const char *dir, const char *name, mode_t mode)
 static void make_rootfs(struct fixture *f)
 {
 	static const char *const dirs[] = { "bin", "proc", "dev", "sys", "tmp" };
-	cleanup_free char *busybox = NULL, *to = xasprintf("%s/bin/busybox", f->rootfs), *sh = xasprintf("%s/bin/sh", f->rootfs);
+	cleanup_free char *busybox = NULL, *to = xasprintf("%s/bin/busybox", f->rootfs),
+			  *sh = xasprintf("%s/bin/sh", f->rootfs);
 	size_t len;
 
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
@@ -177,7 +178,8 @@ static int setup(void **arg)
 	}
 	f->loop = loop_new(&err);
 	f->ns = namespaces_new(f->loop, f->state, &err);
-	f->runtime = runtime_new(&(struct runtime_args){ .loop = f->loop, .config = &f->config, .state = f->state });
+	f->runtime = runtime_new(
+		&(struct runtime_args){ .loop = f->loop, .config = &f->config, .state = f->state });
 	assert_non_null(f->ns);
 	rand_id(f->id);
 	*arg = f;
@@ -189,7 +191,8 @@ static int teardown(void **arg)
 	struct fixture *f = *arg;
 	struct fault fault;
 
-	if (mount_apply(&(struct mount_op){ .kind = MOUNT_REMOVE_TREE, .target = f->dir }, &fault) < 0)
+	if (mount_apply(&(struct mount_op){ .kind = MOUNT_REMOVE_TREE, .target = f->dir }, &fault) <
+	    0)
 		fail_msg("%s", fault.text);
 	runtime_free(f->runtime);
 	namespaces_free(f->ns);
@@ -231,7 +234,8 @@ static void remove_namespaces(struct fixture *f)
 {
 	struct err err;
 
-	assert_int_equal(namespaces_remove(f->ns, f->id, -1, TIMEOUT_MS, on_namespaces, f, &err), 0);
+	assert_int_equal(namespaces_remove(f->ns, f->id, -1, TIMEOUT_MS, on_namespaces, f, &err),
+	                 0);
 	assert_done_well(f);
 }
 
@@ -243,29 +247,33 @@ static char *spec(struct fixture *f, const char *script, const char *cgroups_pat
 
 	buf_init(&buf, 65536);
 	assert_int_equal(
-		buf_printf(&buf,
-			   "{\"ociVersion\":\"1.0.2\",\"process\":{\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\","
-			   "\"env\":[\"PATH=/bin\"],\"args\":[\"/bin/sh\",\"-c\",\"%s\"],\"noNewPrivileges\":true,"
-			   "\"capabilities\":{\"bounding\":[\"CAP_NET_ADMIN\"],\"effective\":[\"CAP_NET_ADMIN\"],"
-			   "\"permitted\":[\"CAP_NET_ADMIN\"]}},"
-			   "\"root\":{\"path\":\"%s\",\"readonly\":true},"
-			   "\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
-			   "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"mode=755\"]}],"
-			   "\"linux\":{\"cgroupsPath\":\"%s\",\"resources\":{\"memory\":{\"limit\":67108864}},"
-			   "\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"}",
-			   script, f->rootfs, cgroups_path),
+		buf_printf(
+			&buf,
+			"{\"ociVersion\":\"1.0.2\",\"process\":{\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\","
+			"\"env\":[\"PATH=/bin\"],\"args\":[\"/bin/sh\",\"-c\",\"%s\"],\"noNewPrivileges\":true,"
+			"\"capabilities\":{\"bounding\":[\"CAP_NET_ADMIN\"],\"effective\":[\"CAP_NET_ADMIN\"],"
+			"\"permitted\":[\"CAP_NET_ADMIN\"]}},"
+			"\"root\":{\"path\":\"%s\",\"readonly\":true},"
+			"\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+			"{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"mode=755\"]}],"
+			"\"linux\":{\"cgroupsPath\":\"%s\",\"resources\":{\"memory\":{\"limit\":67108864}},"
+			"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"}",
+			script, f->rootfs, cgroups_path),
 		0);
 	for (int k = 0; k < NAMESPACE_KINDS; k++)
 		if (f->paths.path[k][0])
-			assert_int_equal(
-				buf_printf(&buf, ",{\"type\":\"%s\",\"path\":\"%s\"}", types[k], f->paths.path[k]), 0);
+			assert_int_equal(buf_printf(&buf, ",{\"type\":\"%s\",\"path\":\"%s\"}",
+			                            types[k], f->paths.path[k]),
+			                 0);
 	assert_int_equal(buf_add_str(&buf, "]"), 0);
 	if (f->paths.path[NAMESPACE_USER][0])
-		assert_int_equal(buf_printf(&buf,
-					    ",\"uidMappings\":[{\"containerID\":0,\"hostID\":%d,\"size\":65536}],"
-					    "\"gidMappings\":[{\"containerID\":0,\"hostID\":%d,\"size\":65536}]",
-					    MAPPED, MAPPED),
-				 0);
+		assert_int_equal(
+			buf_printf(
+				&buf,
+				",\"uidMappings\":[{\"containerID\":0,\"hostID\":%d,\"size\":65536}],"
+				"\"gidMappings\":[{\"containerID\":0,\"hostID\":%d,\"size\":65536}]",
+				MAPPED, MAPPED),
+			0);
 	assert_int_equal(buf_add_str(&buf, "}}"), 0);
 	return buf_take_str(&buf);
 }
@@ -302,7 +310,9 @@ static void run_container(struct fixture *f, const struct runtime_info *info, co
 	bundle_with(f, id, json, &bundle);
 	argv = runtime_argv_head(f->runtime, info, path);
 	argv = xrealloc(argv, strv_len(argv) + 5, sizeof(*argv));
-	memcpy(argv + strv_len(argv), (char *[]){ xstrdup("run"), xstrdup("--bundle"), xstrdup(bundle.dir), xstrdup(id), NULL },
+	memcpy(argv + strv_len(argv),
+	       (char *[]){ xstrdup("run"), xstrdup("--bundle"), xstrdup(bundle.dir), xstrdup(id),
+	                   NULL },
 	       5 * sizeof(*argv));
 	run(f, argv);
 	strv_free(argv);
@@ -310,9 +320,10 @@ static void run_container(struct fixture *f, const struct runtime_info *info, co
 		fail_msg("%s: %s", info->name, f->errout);
 }
 
-#define for_each_runtime(f, info) \
-	for (size_t i_ = 0; i_ < runtime_count((f)->runtime); i_++) \
-		for (const struct runtime_info *info = runtime_at((f)->runtime, i_); info; info = NULL)
+#define for_each_runtime(f, info)                                                                  \
+	for (size_t i_ = 0; i_ < runtime_count((f)->runtime); i_++)                                \
+		for (const struct runtime_info *info = runtime_at((f)->runtime, i_); info;         \
+		     info = NULL)
 
 static struct pair sysctl_pairs[] = {
 	{ (char *)(uintptr_t) "kernel.shmmax", (char *)(uintptr_t) "123456789" },
@@ -321,11 +332,12 @@ static struct pair sysctl_pairs[] = {
 	{ (char *)(uintptr_t) "fs.mqueue.msg_max", (char *)(uintptr_t) "17" },
 };
 
-static const char look_around[] = "cat /proc/self/uid_map /proc/self/gid_map; hostname; "
-				  "cat /proc/sys/kernel/shmmax /proc/sys/net/ipv4/tcp_keepalive_time "
-				  "/proc/sys/kernel/domainname /proc/sys/fs/mqueue/msg_max "
-				  "/proc/sys/net/ipv4/ip_unprivileged_port_start; "
-				  "busybox ip -o link show lo | grep -o LOOPBACK,UP";
+static const char look_around[] =
+	"cat /proc/self/uid_map /proc/self/gid_map; hostname; "
+	"cat /proc/sys/kernel/shmmax /proc/sys/net/ipv4/tcp_keepalive_time "
+	"/proc/sys/kernel/domainname /proc/sys/fs/mqueue/msg_max "
+	"/proc/sys/net/ipv4/ip_unprivileged_port_start; "
+	"busybox ip -o link show lo | grep -o LOOPBACK,UP";
 
 static void both_runtimes_join_a_pod_with_a_user_namespace(void **arg)
 {
@@ -334,10 +346,13 @@ static void both_runtimes_join_a_pod_with_a_user_namespace(void **arg)
 
 	args.sysctls = (struct pairs){ sysctl_pairs, ARRAY_SIZE(sysctl_pairs) };
 	create_namespaces(f, &args);
-	for_each_runtime(f, info) {
+	for_each_runtime(f, info)
+	{
 		run_container(f, info, look_around);
-		assert_string_equal(f->out, "         0     100000      65536\n         0     100000      65536\npod-a\n"
-					    "123456789\n4711\nexample.test\n17\n0\nLOOPBACK,UP\n");
+		assert_string_equal(
+			f->out,
+			"         0     100000      65536\n         0     100000      65536\npod-a\n"
+			"123456789\n4711\nexample.test\n17\n0\nLOOPBACK,UP\n");
 	}
 	remove_namespaces(f);
 }
@@ -350,10 +365,13 @@ static void both_runtimes_join_a_pod_without_a_user_namespace(void **arg)
 	args.sysctls = (struct pairs){ sysctl_pairs, ARRAY_SIZE(sysctl_pairs) };
 	create_namespaces(f, &args);
 	assert_string_equal(f->paths.path[NAMESPACE_USER], "");
-	for_each_runtime(f, info) {
+	for_each_runtime(f, info)
+	{
 		run_container(f, info, look_around);
-		assert_string_equal(f->out, "         0          0 4294967295\n         0          0 4294967295\npod-a\n"
-					    "123456789\n4711\nexample.test\n17\n0\nLOOPBACK,UP\n");
+		assert_string_equal(
+			f->out,
+			"         0          0 4294967295\n         0          0 4294967295\npod-a\n"
+			"123456789\n4711\nexample.test\n17\n0\nLOOPBACK,UP\n");
 	}
 	remove_namespaces(f);
 }
@@ -364,9 +382,12 @@ static void root_of_the_pod_may_set_its_own_sysctls(void **arg)
 	struct namespaces_args args = pod(f, true);
 
 	create_namespaces(f, &args);
-	for_each_runtime(f, info) {
-		run_container(f, info, "echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward && "
-				       "echo 5555 > /proc/sys/kernel/msgmax && cat /proc/sys/kernel/msgmax");
+	for_each_runtime(f, info)
+	{
+		run_container(
+			f, info,
+			"echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward && "
+			"echo 5555 > /proc/sys/kernel/msgmax && cat /proc/sys/kernel/msgmax");
 		assert_string_equal(f->out, "1\n5555\n");
 	}
 	remove_namespaces(f);
@@ -387,7 +408,8 @@ static void host_network_pins_neither_network_nor_uts(void **arg)
 	assert_true(namespaces_is_pinned(f->ns, f->id, NAMESPACE_USER));
 	n = readlink("/proc/self/ns/net", host, sizeof(host) - 1);
 	host[n > 0 ? n : 0] = '\0';
-	for_each_runtime(f, info) {
+	for_each_runtime(f, info)
+	{
 		run_container(f, info, "readlink /proc/self/ns/net; head -n1 /proc/self/uid_map");
 		assert_int_equal(sscanf(f->out, "%127s", pinned), 1);
 		assert_string_equal(pinned, host);
@@ -411,20 +433,25 @@ static void a_refused_sysctl_is_named_and_leaves_nothing(void **arg)
 {
 	struct fixture *f = *arg;
 	struct namespaces_args args = pod(f, true);
-	struct pair bad[] = { { (char *)(uintptr_t) "net.ipv4.tcp_keepalive_time", (char *)(uintptr_t) "soon" } };
-	struct pair unknown[] = { { (char *)(uintptr_t) "net.ipv4.no_such_thing", (char *)(uintptr_t) "1" } };
+	struct pair bad[] = { { (char *)(uintptr_t) "net.ipv4.tcp_keepalive_time",
+		                (char *)(uintptr_t) "soon" } };
+	struct pair unknown[] = { { (char *)(uintptr_t) "net.ipv4.no_such_thing",
+		                    (char *)(uintptr_t) "1" } };
 	cleanup(strv_free) char **ids = NULL;
 	struct err err;
 
 	args.sysctls = (struct pairs){ bad, 1 };
-	assert_int_equal(namespaces_create(f->ns, &args, -1, TIMEOUT_MS, on_namespaces, f, &err), 0);
+	assert_int_equal(namespaces_create(f->ns, &args, -1, TIMEOUT_MS, on_namespaces, f, &err),
+	                 0);
 	wait_done(f);
 	assert_true(f->failed);
 	assert_int_equal(f->err.code, CODE_INVALID_ARGUMENT);
-	assert_string_equal(f->err.msg, "sysctl net.ipv4.tcp_keepalive_time = \"soon\": Invalid argument");
+	assert_string_equal(f->err.msg,
+	                    "sysctl net.ipv4.tcp_keepalive_time = \"soon\": Invalid argument");
 
 	args.sysctls = (struct pairs){ unknown, 1 };
-	assert_int_equal(namespaces_create(f->ns, &args, -1, TIMEOUT_MS, on_namespaces, f, &err), 0);
+	assert_int_equal(namespaces_create(f->ns, &args, -1, TIMEOUT_MS, on_namespaces, f, &err),
+	                 0);
 	wait_done(f);
 	assert_true(f->failed);
 	assert_int_equal(f->err.code, CODE_UNIMPLEMENTED);
@@ -470,7 +497,8 @@ static void many_pods_at_once(void **arg)
 
 		rand_id(ids[i]);
 		args.id = ids[i];
-		assert_int_equal(namespaces_create(f->ns, &args, -1, TIMEOUT_MS, on_namespaces, f, &err), 0);
+		assert_int_equal(
+			namespaces_create(f->ns, &args, -1, TIMEOUT_MS, on_namespaces, f, &err), 0);
 	}
 	while (f->done < want)
 		assert_done_well(f);
@@ -478,7 +506,9 @@ static void many_pods_at_once(void **arg)
 	for (int i = 0; i < PODS; i++) {
 		assert_true(namespaces_is_pinned(f->ns, ids[i], NAMESPACE_NET));
 		assert_int_equal(namespaces_is_pinned(f->ns, ids[i], NAMESPACE_USER), i % 2);
-		assert_int_equal(namespaces_remove(f->ns, ids[i], -1, TIMEOUT_MS, on_namespaces, f, &err), 0);
+		assert_int_equal(
+			namespaces_remove(f->ns, ids[i], -1, TIMEOUT_MS, on_namespaces, f, &err),
+			0);
 	}
 	while (f->done < want)
 		assert_done_well(f);
@@ -498,7 +528,8 @@ static void run_ops(struct fixture *f, const struct mount_op *ops, size_t nops)
 static void shm_is_mounted_once_and_its_tree_removed(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup_free char *dir = xasprintf("%s/sandboxes/a", f->dir), *shm = xasprintf("%s/shm", dir);
+	cleanup_free char *dir = xasprintf("%s/sandboxes/a", f->dir),
+			  *shm = xasprintf("%s/shm", dir);
 	cleanup(strv_free) char **mounts = NULL;
 	struct mount_shm ops;
 	struct stat st;
@@ -524,8 +555,10 @@ static void shm_is_mounted_once_and_its_tree_removed(void **arg)
 static void a_busy_mount_below_a_symlink_is_detached(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup_free char *real = xasprintf("%s/real/mnt", f->dir), *link = xasprintf("%s/link", f->dir);
-	cleanup_free char *target = xasprintf("%s/link/mnt", f->dir), *inner = xasprintf("%s/real/mnt/inner", f->dir);
+	cleanup_free char *real = xasprintf("%s/real/mnt", f->dir),
+			  *link = xasprintf("%s/link", f->dir);
+	cleanup_free char *target = xasprintf("%s/link/mnt", f->dir),
+			  *inner = xasprintf("%s/real/mnt/inner", f->dir);
 	cleanup_free char *parent = xasprintf("%s/real", f->dir);
 	struct mount_op ops[] = {
 		{ .kind = MOUNT_MKDIR, .target = real, .mode = 0755 },
@@ -549,26 +582,32 @@ static void a_bind_is_restricted_as_asked(void **arg)
 {
 	struct fixture *f = *arg;
 	cleanup_free char *from = xasprintf("%s/from", f->dir), *to = xasprintf("%s/to", f->dir);
-	cleanup_free char *file = xasprintf("%s/to/x", f->dir), *deep = xasprintf("%s/to/sub/x", f->dir);
+	cleanup_free char *file = xasprintf("%s/to/x", f->dir),
+			  *deep = xasprintf("%s/to/sub/x", f->dir);
 	cleanup_free char *sub = xasprintf("%s/from/sub", f->dir);
 	struct mount_op ops[] = {
 		{ .kind = MOUNT_MKDIR, .target = sub, .mode = 0755 },
 		{ .kind = MOUNT_FS, .target = sub, .fstype = "tmpfs" },
 		{ .kind = MOUNT_MKDIR, .target = to, .mode = 0755 },
-		{ .kind = MOUNT_BIND, .source = from, .target = to, .flags = MOUNT_RECURSIVE | MOUNT_READONLY,
+		{ .kind = MOUNT_BIND,
+		  .source = from,
+		  .target = to,
+		  .flags = MOUNT_RECURSIVE | MOUNT_READONLY,
 		  .propagation = MOUNT_PRIVATE },
 	};
 
 	run_ops(f, ops, ARRAY_SIZE(ops));
 	assert_false(f->failed);
 	assert_true(open(file, O_CREAT | O_WRONLY, 0600) < 0 && errno == EROFS);
-	assert_true(close(open(deep, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0); /* "ro" is this mount's alone */
+	assert_true(close(open(deep, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) ==
+	            0); /* "ro" is this mount's alone */
 	run_ops(f, &(struct mount_op){ .kind = MOUNT_DETACH, .target = to }, 1);
 	ops[3].flags = MOUNT_RECURSIVE | MOUNT_RRO;
 	run_ops(f, &ops[3], 1);
 	assert_false(f->failed);
 	assert_true(open(deep, O_WRONLY) < 0 && errno == EROFS);
-	run_ops(f, &(struct mount_op){ .kind = MOUNT_BIND, .source = "/nonexistent", .target = to }, 1);
+	run_ops(f, &(struct mount_op){ .kind = MOUNT_BIND, .source = "/nonexistent", .target = to },
+	        1);
 	assert_true(f->failed);
 	assert_int_equal(f->err.code, CODE_NOT_FOUND);
 	assert_non_null(strstr(f->err.msg, "bind /nonexistent onto "));
@@ -603,7 +642,8 @@ static pid_t stubborn(void)
 static void a_cgroup_is_made_filled_killed_and_removed(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup_free char *dir = test_cgroup(f), *nested = xasprintf("%s/deep/deeper", dir), *where = NULL;
+	cleanup_free char *dir = test_cgroup(f), *nested = xasprintf("%s/deep/deeper", dir),
+			  *where = NULL;
 	char exec_name[CGROUP_EXEC_NAME];
 	struct err err;
 	pid_t pids[2], seen[4];
@@ -629,7 +669,8 @@ static void a_cgroup_is_made_filled_killed_and_removed(void **arg)
 	assert_int_equal(err.code, CODE_FAILED_PRECONDITION);
 	assert_non_null(strstr(err.msg, "process "));
 
-	assert_int_equal(cgroup_exec_sweep(f->cgroups, dir, 3000, &err), 1); /* kills the second only */
+	assert_int_equal(cgroup_exec_sweep(f->cgroups, dir, 3000, &err),
+	                 1); /* kills the second only */
 	assert_int_equal(waitpid(pids[1], &status, 0), pids[1]);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 	assert_int_equal(waitpid(pids[0], &status, WNOHANG), 0);
@@ -684,7 +725,8 @@ static void statistics_of_a_busy_cgroup_are_read_until_it_is_gone(void **arg)
 	assert_non_null(files);
 	assert_int_equal(cgroup_files_read(files, false, &stats, &err), 0);
 	assert_true(stats.has_cpu && stats.cpu_usage_ns > 1000000);
-	assert_true(stats.has_memory && stats.memory_rss >= 8u << 20 && stats.memory_usage >= stats.memory_working_set);
+	assert_true(stats.has_memory && stats.memory_rss >= 8u << 20 &&
+	            stats.memory_usage >= stats.memory_working_set);
 	assert_true(stats.page_faults > 2000);
 	assert_true(stats.has_pids && stats.pids == 1);
 	assert_int_equal(cgroup_files_read(files, true, &more, &err), 0);
@@ -706,7 +748,8 @@ static void the_monitors_cgroup_takes_a_child(void **arg)
 {
 	struct fixture *f = *arg;
 	struct child_args args = CHILD_ARGS_INIT;
-	char *argv[] = { (char *)(uintptr_t) "/bin/cat", (char *)(uintptr_t) "/proc/self/cgroup", NULL };
+	char *argv[] = { (char *)(uintptr_t) "/bin/cat", (char *)(uintptr_t) "/proc/self/cgroup",
+		         NULL };
 	cleanup_close int fd = -1;
 	struct err err;
 
@@ -721,7 +764,8 @@ static void the_monitors_cgroup_takes_a_child(void **arg)
 	args.arg = f;
 	assert_non_null(child_spawn(f->loop, &args, &err));
 	wait_done(f);
-	assert_non_null(strstr(f->out, "monitors-")); /* keyed: this is not the default state directory */
+	assert_non_null(
+		strstr(f->out, "monitors-")); /* keyed: this is not the default state directory */
 	for (const char *line = strstr(f->out, "/coracle-monitors-"); line; line = NULL) {
 		cleanup_free char *dir = xstrndup(line, strcspn(line, "\n"));
 
@@ -736,7 +780,8 @@ static void every_runtime_here_was_probed(void **arg)
 	struct fixture *f = *arg;
 
 	assert_true(runtime_count(f->runtime) > 0);
-	for_each_runtime(f, info) {
+	for_each_runtime(f, info)
+	{
 		struct err err;
 
 		if (runtime_usable(info, &err) < 0)
@@ -749,7 +794,8 @@ static void every_runtime_here_was_probed(void **arg)
 	}
 }
 
-static struct runtime_call call_of(struct fixture *f, const struct runtime_info *info, const char *id, const char *path)
+static struct runtime_call call_of(struct fixture *f, const struct runtime_info *info,
+                                   const char *id, const char *path)
 {
 	struct runtime_call call = RUNTIME_CALL_INIT;
 
@@ -772,10 +818,12 @@ static enum runtime_status state_of(struct fixture *f, const struct runtime_call
 }
 
 /* Its stdio is /dev/null: a created container holds what it was given. */
-static void create_container(struct fixture *f, const struct runtime_info *info, const char *path, const char *id,
-			     const struct bundle *bundle)
+static void create_container(struct fixture *f, const struct runtime_info *info, const char *path,
+                             const char *id, const struct bundle *bundle)
 {
-	struct runtime_create create = { .id = id, .bundle = bundle->dir, .pid_file = bundle->pid_file, .log = bundle->log };
+	struct runtime_create create = {
+		.id = id, .bundle = bundle->dir, .pid_file = bundle->pid_file, .log = bundle->log
+	};
 	cleanup(strv_free) char **argv = runtime_argv_create(f->runtime, info, path, &create);
 	struct child_args args = CHILD_ARGS_INIT;
 	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -798,13 +846,15 @@ static void create_container(struct fixture *f, const struct runtime_info *info,
 	fail_msg("%s create: %s", info->name, or_empty(log));
 }
 
-static void exec_in(struct fixture *f, const struct runtime_info *info, const char *path, const char *id,
-		    const struct bundle *bundle, const char *args_json)
+static void exec_in(struct fixture *f, const struct runtime_info *info, const char *path,
+                    const char *id, const struct bundle *bundle, const char *args_json)
 {
-	cleanup_free char *json = xasprintf("{\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\",\"env\":[\"PATH=/bin\"],\"args\":%s}",
-					    args_json);
+	cleanup_free char *json = xasprintf(
+		"{\"user\":{\"uid\":0,\"gid\":0},\"cwd\":\"/\",\"env\":[\"PATH=/bin\"],\"args\":%s}",
+		args_json);
 	cleanup_free char *dir = NULL;
-	char process[BUNDLE_PATH_SIZE], pid_file[BUNDLE_PATH_SIZE], log[BUNDLE_PATH_SIZE], cgroup[CGROUP_EXEC_NAME];
+	char process[BUNDLE_PATH_SIZE], pid_file[BUNDLE_PATH_SIZE], log[BUNDLE_PATH_SIZE],
+		cgroup[CGROUP_EXEC_NAME];
 	struct child_args child = CHILD_ARGS_INIT;
 	struct runtime_exec exec;
 	struct err err;
@@ -816,7 +866,9 @@ static void exec_in(struct fixture *f, const struct runtime_info *info, const ch
 	assert_int_equal(bundle_exec_name(bundle, 1, ".json", process, sizeof(process), &err), 0);
 	assert_int_equal(bundle_exec_name(bundle, 1, ".pid", pid_file, sizeof(pid_file), &err), 0);
 	assert_int_equal(bundle_exec_name(bundle, 1, ".log", log, sizeof(log), &err), 0);
-	exec = (struct runtime_exec){ .id = id, .process = process, .pid_file = pid_file, .cgroup = cgroup, .log = log };
+	exec = (struct runtime_exec){
+		.id = id, .process = process, .pid_file = pid_file, .cgroup = cgroup, .log = log
+	};
 	child.capture_out = child.capture_err = true;
 	child.timeout_ms = TIMEOUT_MS;
 	child.done = on_child;
@@ -834,8 +886,10 @@ static void a_container_goes_through_its_whole_life(void **arg)
 	struct namespaces_args args = pod(f, true);
 
 	create_namespaces(f, &args);
-	for_each_runtime(f, info) {
-		cleanup_free char *path = NULL, *json = NULL, *dir = NULL, *text = NULL, *log = NULL;
+	for_each_runtime(f, info)
+	{
+		cleanup_free char *path = NULL, *json = NULL, *dir = NULL, *text = NULL,
+				  *log = NULL;
 		cleanup(strv_free) char **start = NULL;
 		static const char resources[] = "{\"memory\":{\"limit\":33554432}}";
 		cleanup(cgroup_files_free) struct cgroup_files *files = NULL;
@@ -865,15 +919,18 @@ static void a_container_goes_through_its_whole_life(void **arg)
 		assert_int_equal(state_of(f, &call), RUNTIME_RUNNING);
 
 		/* exec: its own cgroup, its exit status, and how a failed one is told from it */
-		exec_in(f, info, path, id, &bundle, "[\"sh\",\"-c\",\"cat /proc/self/cgroup; exit 3\"]");
+		exec_in(f, info, path, id, &bundle,
+		        "[\"sh\",\"-c\",\"cat /proc/self/cgroup; exit 3\"]");
 		assert_int_equal(WEXITSTATUS(f->status), 3);
 		assert_non_null(strstr(f->out, "exec-1"));
-		assert_int_equal(bundle_exec_name(&bundle, 1, ".pid", exec_pid, sizeof(exec_pid), &err), 0);
+		assert_int_equal(
+			bundle_exec_name(&bundle, 1, ".pid", exec_pid, sizeof(exec_pid), &err), 0);
 		assert_true(fsx_exists(exec_pid));
 		bundle_remove_exec(&bundle, 1);
 		exec_in(f, info, path, id, &bundle, "[\"/no/such/program\"]");
 		assert_true(WEXITSTATUS(f->status) != 0);
-		assert_int_equal(bundle_exec_name(&bundle, 1, ".log", exec_log, sizeof(exec_log), &err), 0);
+		assert_int_equal(
+			bundle_exec_name(&bundle, 1, ".log", exec_log, sizeof(exec_log), &err), 0);
 		assert_int_equal(fsx_read(AT_FDCWD, exec_log, 65536, &log, NULL) >= 0, 1);
 		runtime_error(str_of(log), sentence, sizeof(sentence));
 		assert_non_null(strstr(sentence, "/no/such/program"));
@@ -884,7 +941,8 @@ static void a_container_goes_through_its_whole_life(void **arg)
 		assert_int_equal(cgroup_files_read(files, true, &stats, &err), 0);
 		assert_int_equal(stats.memory_limit, 67108864);
 		assert_true(stats.pids >= 1);
-		assert_int_equal(runtime_update(f->runtime, &call, resources, strlen(resources), &err), 0);
+		assert_int_equal(
+			runtime_update(f->runtime, &call, resources, strlen(resources), &err), 0);
 		assert_done_well(f);
 		assert_int_equal(cgroup_files_read(files, true, &stats, &err), 0);
 		assert_int_equal(stats.memory_limit, 33554432);
@@ -902,7 +960,8 @@ static void a_container_goes_through_its_whole_life(void **arg)
 		}
 		assert_int_equal(runtime_delete(f->runtime, &call, false, &err), 0);
 		assert_done_well(f);
-		assert_int_equal(runtime_update(f->runtime, &call, resources, strlen(resources), &err), 0);
+		assert_int_equal(
+			runtime_update(f->runtime, &call, resources, strlen(resources), &err), 0);
 		wait_done(f);
 		assert_true(f->failed);
 		assert_int_equal(f->err.code, CODE_NOT_FOUND);
@@ -930,13 +989,16 @@ static void the_pause_container_runs_in_the_pinned_namespaces(void **arg)
 		struct namespaces_args args = pod(f, userns);
 
 		create_namespaces(f, &args);
-		for_each_runtime(f, info) {
+		for_each_runtime(f, info)
+		{
 			cleanup_free char *path = NULL, *json = NULL, *cgroup = NULL;
 			cleanup(strv_free) char **start = NULL;
 			struct runtime_call call;
 			struct bundle bundle;
 			char id[ID_SIZE], other[ID_SIZE];
-			struct pause_spec pause = { .rootfs = rootfs, .pinned = &f->paths, .set_oom_score_adj = true };
+			struct pause_spec pause = { .rootfs = rootfs,
+				                    .pinned = &f->paths,
+				                    .set_oom_score_adj = true };
 			size_t len;
 			pid_t pid;
 
@@ -948,7 +1010,8 @@ static void the_pause_container_runs_in_the_pinned_namespaces(void **arg)
 			pause.cgroups_path = path;
 			pause.uid_maps = pause.gid_maps = maps;
 			pause.nuid_maps = pause.ngid_maps = 1;
-			pause.oom_score_adj = runtime_clamp_oom(runtime_host_limits(f->runtime), PAUSE_OOM_SCORE_ADJ);
+			pause.oom_score_adj = runtime_clamp_oom(runtime_host_limits(f->runtime),
+			                                        PAUSE_OOM_SCORE_ADJ);
 			json = sandbox_ops_pause.spec(&pause, &len, &err);
 			assert_non_null(json);
 			bundle_with(f, id, json, &bundle);
@@ -961,7 +1024,9 @@ static void the_pause_container_runs_in_the_pinned_namespaces(void **arg)
 			assert_int_equal(state_of(f, &call), RUNTIME_RUNNING);
 			pid = f->result.pid;
 			for (int k = 0; k < NAMESPACE_KINDS; k++) {
-				cleanup_free char *mine = xasprintf("/proc/%d/ns/%s", (int)pid, namespace_name((enum namespace_kind)k));
+				cleanup_free char *mine =
+					xasprintf("/proc/%d/ns/%s", (int)pid,
+				                  namespace_name((enum namespace_kind)k));
 				struct stat a, b;
 
 				if (!f->paths.path[k][0])
@@ -991,24 +1056,38 @@ static void the_test_leaves_no_cgroup(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(both_runtimes_join_a_pod_with_a_user_namespace, setup, teardown),
-		cmocka_unit_test_setup_teardown(both_runtimes_join_a_pod_without_a_user_namespace, setup, teardown),
-		cmocka_unit_test_setup_teardown(root_of_the_pod_may_set_its_own_sysctls, setup, teardown),
-		cmocka_unit_test_setup_teardown(host_network_pins_neither_network_nor_uts, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_pod_that_shares_everything_needs_no_namespaces, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_refused_sysctl_is_named_and_leaves_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(creating_again_replaces_and_removing_again_is_fine, setup, teardown),
+		cmocka_unit_test_setup_teardown(both_runtimes_join_a_pod_with_a_user_namespace,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(both_runtimes_join_a_pod_without_a_user_namespace,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(root_of_the_pod_may_set_its_own_sysctls, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(host_network_pins_neither_network_nor_uts, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_pod_that_shares_everything_needs_no_namespaces,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(a_refused_sysctl_is_named_and_leaves_nothing, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(creating_again_replaces_and_removing_again_is_fine,
+		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(many_pods_at_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(shm_is_mounted_once_and_its_tree_removed, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_busy_mount_below_a_symlink_is_detached, setup, teardown),
+		cmocka_unit_test_setup_teardown(shm_is_mounted_once_and_its_tree_removed, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_busy_mount_below_a_symlink_is_detached, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(a_bind_is_restricted_as_asked, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_cgroup_is_made_filled_killed_and_removed, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_root_is_never_killed_or_removed, setup, teardown),
-		cmocka_unit_test_setup_teardown(statistics_of_a_busy_cgroup_are_read_until_it_is_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_cgroup_is_made_filled_killed_and_removed, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(the_root_is_never_killed_or_removed, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(
+			statistics_of_a_busy_cgroup_are_read_until_it_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_monitors_cgroup_takes_a_child, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_runtime_here_was_probed, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_container_goes_through_its_whole_life, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_pause_container_runs_in_the_pinned_namespaces, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_container_goes_through_its_whole_life, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(the_pause_container_runs_in_the_pinned_namespaces,
+		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(the_test_leaves_no_cgroup, setup, teardown),
 	};
 

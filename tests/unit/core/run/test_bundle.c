@@ -166,11 +166,15 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_derive_from_the_id),
 		cmocka_unit_test(an_id_that_leaves_the_directory_is_refused),
-		cmocka_unit_test_setup_teardown(a_bundle_is_entered_by_a_mapped_root_and_read_by_ours, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_spec_beyond_the_limit_is_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(removing_twice_and_listing_nothing_is_fine, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_bundle_is_entered_by_a_mapped_root_and_read_by_ours, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_spec_beyond_the_limit_is_refused, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(removing_twice_and_listing_nothing_is_fine, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(the_files_of_an_exec_go_together, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_pid_file_is_missing_empty_wrong_or_right, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_pid_file_is_missing_empty_wrong_or_right, setup,
+		                                teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,8 +12,11 @@
 #include "core/base/mem.h"
 #include "core/run/cgroup.h"
 
-#define V1(at, flags) \
-	{ .root = "/", .target = "/sys/fs/cgroup/" at, .fstype = "cgroup", .super_options = "rw," flags }
+#define V1(at, flags)                                                                              \
+	{                                                                                          \
+		.root = "/", .target = "/sys/fs/cgroup/" at, .fstype = "cgroup",                   \
+		.super_options = "rw," flags                                                       \
+	}
 
 static const struct proc_mount v1_mounts[] = {
 	{ .root = "/", .target = "/proc", .fstype = "proc", .super_options = "rw" },
@@ -24,15 +27,20 @@ static const struct proc_mount v1_mounts[] = {
 	V1("systemd", "xattr,name=systemd"),
 	V1("misc", "misc"),
 	/* a container's own view of a hierarchy that we know already */
-	{ .root = "/docker/x", .target = "/var/lib/x/memory", .fstype = "cgroup", .super_options = "rw,memory" },
+	{ .root = "/docker/x",
+	  .target = "/var/lib/x/memory",
+	  .fstype = "cgroup",
+	  .super_options = "rw,memory" },
 };
 
-static const char v1_self[] = "5:name=systemd:/system.slice/coracle.service\n4:freezer:/\n3:pids:/system.slice/coracle.service\n"
-			      "2:memory:/system.slice/coracle.service\n1:cpu,cpuacct:/system.slice\n0::/init.scope\n";
+static const char v1_self[] =
+	"5:name=systemd:/system.slice/coracle.service\n4:freezer:/\n3:pids:/system.slice/coracle.service\n"
+	"2:memory:/system.slice/coracle.service\n1:cpu,cpuacct:/system.slice\n0::/init.scope\n";
 
 static void v1_controllers_are_found_where_they_are_mounted(void **arg)
 {
-	cleanup(cgroup_host_free) struct cgroup_host *host = cgroup_host_parse(v1_mounts, ARRAY_SIZE(v1_mounts), v1_self);
+	cleanup(cgroup_host_free) struct cgroup_host *host =
+		cgroup_host_parse(v1_mounts, ARRAY_SIZE(v1_mounts), v1_self);
 
 	(void)arg;
 	assert_int_equal(host->mode, CGROUP_V1);
@@ -42,7 +50,8 @@ static void v1_controllers_are_found_where_they_are_mounted(void **arg)
 	assert_string_equal(cgroup_find(host, CGROUP_CPU)->name, "cpu,cpuacct");
 	assert_string_equal(cgroup_find(host, CGROUP_CPU)->own, "/system.slice");
 	assert_string_equal(cgroup_find(host, CGROUP_FREEZER)->own, "");
-	assert_string_equal(cgroup_find(host, CGROUP_SYSTEMD)->own, "/system.slice/coracle.service");
+	assert_string_equal(cgroup_find(host, CGROUP_SYSTEMD)->own,
+	                    "/system.slice/coracle.service");
 	assert_null(cgroup_find(host, CGROUP_HUGETLB));
 }
 
@@ -53,8 +62,10 @@ static void v1_beside_a_v2_tree_is_a_hybrid(void **arg)
 
 	(void)arg;
 	memcpy(mounts, v1_mounts, sizeof(v1_mounts));
-	mounts[ARRAY_SIZE(v1_mounts)] =
-		(struct proc_mount){ .root = "/", .target = "/sys/fs/cgroup/unified", .fstype = "cgroup2", .super_options = "rw" };
+	mounts[ARRAY_SIZE(v1_mounts)] = (struct proc_mount){ .root = "/",
+		                                             .target = "/sys/fs/cgroup/unified",
+		                                             .fstype = "cgroup2",
+		                                             .super_options = "rw" };
 	host = cgroup_host_parse(mounts, ARRAY_SIZE(mounts), v1_self);
 	assert_int_equal(host->mode, CGROUP_HYBRID);
 	assert_false(cgroup_find(host, CGROUP_FREEZER)->v2);
@@ -65,9 +76,13 @@ static void v1_beside_a_v2_tree_is_a_hybrid(void **arg)
 static void v2_alone_has_what_needs_no_controller(void **arg)
 {
 	static const struct proc_mount mounts[] = {
-		{ .root = "/", .target = "/sys/fs/cgroup", .fstype = "cgroup2", .super_options = "rw,nsdelegate" },
+		{ .root = "/",
+		  .target = "/sys/fs/cgroup",
+		  .fstype = "cgroup2",
+		  .super_options = "rw,nsdelegate" },
 	};
-	cleanup(cgroup_host_free) struct cgroup_host *host = cgroup_host_parse(mounts, 1, "0::/system.slice/coracle.service\n");
+	cleanup(cgroup_host_free) struct cgroup_host *host =
+		cgroup_host_parse(mounts, 1, "0::/system.slice/coracle.service\n");
 
 	(void)arg;
 	assert_int_equal(host->mode, CGROUP_V2);
@@ -91,12 +106,21 @@ static void a_machine_without_cgroups_is_said_to_have_none(void **arg)
 static void inside_a_container_our_cgroup_is_below_the_mounted_root(void **arg)
 {
 	static const struct proc_mount mounts[] = {
-		{ .root = "/docker/abc", .target = "/sys/fs/cgroup/memory", .fstype = "cgroup", .super_options = "rw,memory" },
-		{ .root = "/docker/abc", .target = "/sys/fs/cgroup/pids", .fstype = "cgroup", .super_options = "rw,pids" },
-		{ .root = "/", .target = "/sys/fs/cgroup/freezer", .fstype = "cgroup", .super_options = "rw,freezer" },
+		{ .root = "/docker/abc",
+		  .target = "/sys/fs/cgroup/memory",
+		  .fstype = "cgroup",
+		  .super_options = "rw,memory" },
+		{ .root = "/docker/abc",
+		  .target = "/sys/fs/cgroup/pids",
+		  .fstype = "cgroup",
+		  .super_options = "rw,pids" },
+		{ .root = "/",
+		  .target = "/sys/fs/cgroup/freezer",
+		  .fstype = "cgroup",
+		  .super_options = "rw,freezer" },
 	};
-	cleanup(cgroup_host_free) struct cgroup_host *host =
-		cgroup_host_parse(mounts, 3, "3:memory:/docker/abc/init\n2:pids:/docker/other\n1:freezer:/../out\n");
+	cleanup(cgroup_host_free) struct cgroup_host *host = cgroup_host_parse(
+		mounts, 3, "3:memory:/docker/abc/init\n2:pids:/docker/other\n1:freezer:/../out\n");
 
 	(void)arg;
 	assert_string_equal(cgroup_find(host, CGROUP_MEMORY)->own, "/init");
@@ -106,12 +130,14 @@ static void inside_a_container_our_cgroup_is_below_the_mounted_root(void **arg)
 
 static void the_description_names_what_is_missing(void **arg)
 {
-	cleanup(cgroup_host_free) struct cgroup_host *host = cgroup_host_parse(v1_mounts, ARRAY_SIZE(v1_mounts), v1_self);
+	cleanup(cgroup_host_free) struct cgroup_host *host =
+		cgroup_host_parse(v1_mounts, ARRAY_SIZE(v1_mounts), v1_self);
 	char text[200];
 
 	(void)arg;
 	cgroup_describe(host, text, sizeof(text));
-	assert_string_equal(text, "cgroup v1; missing: cpuset, blkio, hugetlb, devices; no swap limits");
+	assert_string_equal(text,
+	                    "cgroup v1; missing: cpuset, blkio, hugetlb, devices; no swap limits");
 	host->swap = true;
 	cgroup_describe(host, text, sizeof(text));
 	assert_string_equal(text, "cgroup v1; missing: cpuset, blkio, hugetlb, devices");
@@ -152,7 +178,9 @@ static void any_other_parent_gives_a_path(void **arg)
 
 static void a_bad_parent_is_named(void **arg)
 {
-	static const char *const bad[] = { "/a/../b", "/a:b", "a/.slice", "a--b.slice", "-a.slice", "a-.slice", "a\nb" };
+	static const char *const bad[] = { "/a/../b",  "/a:b",       "a.slice:x:b.slice",
+		                           "a/.slice", "a--b.slice", "-a.slice",
+		                           "a-.slice", "a\nb" };
 	cleanup_free char *long_parent = xcalloc(1, 5000);
 
 	(void)arg;
@@ -165,6 +193,19 @@ static void a_bad_parent_is_named(void **arg)
 	}
 	memset(long_parent, 'a', 4999);
 	assert_null(cgroup_oci_path(long_parent, "c1", &(struct err){ 0 }));
+}
+
+static void a_slice_that_is_too_long_once_expanded_is_refused(void **arg)
+{
+	char slice[256] = "";
+
+	(void)arg;
+	for (size_t n = 0; n < 246; n += 6)
+		memcpy(slice + n, "a-b-c-", 7);
+	memcpy(slice + 245, ".slice", 7); /* 251 bytes, 82 levels */
+	assert_null(cgroup_oci_path(slice, "c1", &(struct err){ 0 }));
+	memcpy(slice + 11, ".slice", 7);
+	assert_oci_path(slice, "a-b-c-a-b-c.slice:coracle:c1");
 }
 
 static void assert_dir(const char *path, const char *expected)
@@ -180,14 +221,16 @@ static void assert_dir(const char *path, const char *expected)
 static void directories_are_those_that_the_runtimes_make(void **arg)
 {
 	(void)arg;
-	assert_dir("kubepods-burstable-pod1.slice:coracle:c1",
-		   "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/coracle-c1.scope");
+	assert_dir(
+		"kubepods-burstable-pod1.slice:coracle:c1",
+		"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/coracle-c1.scope");
 	assert_dir(":coracle:c1", "/system.slice/coracle-c1.scope");
 	assert_dir("-.slice::c1", "/c1.scope");
 	assert_dir("a.slice:p:b.slice", "/a.slice/b.slice");
 	assert_dir("/kubepods/pod1/c1", "/kubepods/pod1/c1");
 	assert_dir("kubepods/pod1", "/kubepods/pod1");
-	assert_dir("/kubepods.slice/kubepods-pod1.slice", "/kubepods.slice/kubepods-pod1.slice"); /* a pod's parent */
+	assert_dir("/kubepods.slice/kubepods-pod1.slice",
+	           "/kubepods.slice/kubepods-pod1.slice"); /* a pod's parent */
 	assert_dir("kubepods-pod1.slice", "/kubepods.slice/kubepods-pod1.slice");
 	assert_dir("", "/");
 	assert_null(cgroup_dir("a.slice:p:x/../y", &(struct err){ 0 }));
@@ -221,11 +264,14 @@ static int tree_setup(void **arg)
 	assert_int_equal(str_copy(t->dir, sizeof(t->dir), "/tmp/test-cgroup-XXXXXX"), 0);
 	assert_non_null(mkdtemp(t->dir));
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(str_format(targets[i], sizeof(targets[i]), "%s/%s", t->dir, i ? "cpuset" : "memory"), 0);
+		assert_int_equal(str_format(targets[i], sizeof(targets[i]), "%s/%s", t->dir,
+		                            i ? "cpuset" : "memory"),
+		                 0);
 		assert_int_equal(mkdir(targets[i], 0755), 0);
-		mounts[i] = (struct proc_mount){
-			.root = "/", .target = targets[i], .fstype = "cgroup", .super_options = i ? "cpuset" : "memory"
-		};
+		mounts[i] = (struct proc_mount){ .root = "/",
+			                         .target = targets[i],
+			                         .fstype = "cgroup",
+			                         .super_options = i ? "cpuset" : "memory" };
 	}
 	t->host = cgroup_host_parse(mounts, 2, "2:cpuset:/\n1:memory:/own\n");
 	*arg = t;
@@ -410,7 +456,8 @@ static void monitors_of_two_state_directories_do_not_meet(void **arg)
 	put(t, "memory/own/monitors/cgroup.procs", "");
 	assert_int_equal(cgroup_monitors_open(t->host, "/run/coracle", &fd, &err), 0);
 	close(fd);
-	assert_int_equal(cgroup_monitors_open(t->host, "/run/other", &fd, &err), -1); /* made, but no cgroup.procs in a plain tree */
+	assert_int_equal(cgroup_monitors_open(t->host, "/run/other", &fd, &err),
+	                 -1); /* made, but no cgroup.procs in a plain tree */
 	assert_int_equal(err.code, CODE_NOT_FOUND);
 	assert_int_equal(cgroup_list(t->host, "/own", &names, &err), 0);
 	assert_int_equal(strv_len(names), 2);
@@ -430,17 +477,27 @@ int main(void)
 		cmocka_unit_test(a_slice_parent_gives_the_systemd_form),
 		cmocka_unit_test(any_other_parent_gives_a_path),
 		cmocka_unit_test(a_bad_parent_is_named),
+		cmocka_unit_test(a_slice_that_is_too_long_once_expanded_is_refused),
 		cmocka_unit_test(directories_are_those_that_the_runtimes_make),
 		cmocka_unit_test(only_numbered_exec_cgroups_count_as_ours),
-		cmocka_unit_test_setup_teardown(an_exec_cgroup_inherits_the_cpuset_of_its_container, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(an_exec_in_a_container_without_cgroup_is_not_found, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(removal_goes_bottom_up_in_every_hierarchy, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(what_cannot_be_removed_is_an_error_that_names_it, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(processes_are_counted_once_over_all_hierarchies, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(children_are_listed_once_and_sorted, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(a_sweep_takes_exec_cgroups_only, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(the_root_and_what_climbs_out_are_refused, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(monitors_of_two_state_directories_do_not_meet, tree_setup, tree_teardown),
+		cmocka_unit_test_setup_teardown(an_exec_cgroup_inherits_the_cpuset_of_its_container,
+		                                tree_setup, tree_teardown),
+		cmocka_unit_test_setup_teardown(an_exec_in_a_container_without_cgroup_is_not_found,
+		                                tree_setup, tree_teardown),
+		cmocka_unit_test_setup_teardown(removal_goes_bottom_up_in_every_hierarchy,
+		                                tree_setup, tree_teardown),
+		cmocka_unit_test_setup_teardown(what_cannot_be_removed_is_an_error_that_names_it,
+		                                tree_setup, tree_teardown),
+		cmocka_unit_test_setup_teardown(processes_are_counted_once_over_all_hierarchies,
+		                                tree_setup, tree_teardown),
+		cmocka_unit_test_setup_teardown(children_are_listed_once_and_sorted, tree_setup,
+		                                tree_teardown),
+		cmocka_unit_test_setup_teardown(a_sweep_takes_exec_cgroups_only, tree_setup,
+		                                tree_teardown),
+		cmocka_unit_test_setup_teardown(the_root_and_what_climbs_out_are_refused,
+		                                tree_setup, tree_teardown),
+		cmocka_unit_test_setup_teardown(monitors_of_two_state_directories_do_not_meet,
+		                                tree_setup, tree_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,11 +14,13 @@
 #include "core/base/mem.h"
 #include "core/run/cgroup.h"
 
-static const char cpu_stat_v2[] = "usage_usec 123456\nuser_usec 100000\nsystem_usec 23456\nnice_usec 0\nnr_periods 40\n"
-				  "nr_throttled 7\nthrottled_usec 99\nnr_bursts 0\nburst_usec 0\n";
-static const char memory_stat_v2[] = "anon 4096000\nfile 8192000\nkernel 1234\nkernel_stack 10\npagetables 20\npercpu 5\n"
-				     "file_mapped 512000\ninactive_anon 0\nactive_anon 0\ninactive_file 3000000\n"
-				     "active_file 1000000\nslab 7\npgfault 4242\npgmajfault 42\n";
+static const char cpu_stat_v2[] =
+	"usage_usec 123456\nuser_usec 100000\nsystem_usec 23456\nnice_usec 0\nnr_periods 40\n"
+	"nr_throttled 7\nthrottled_usec 99\nnr_bursts 0\nburst_usec 0\n";
+static const char memory_stat_v2[] =
+	"anon 4096000\nfile 8192000\nkernel 1234\nkernel_stack 10\npagetables 20\npercpu 5\n"
+	"file_mapped 512000\ninactive_anon 0\nactive_anon 0\ninactive_file 3000000\n"
+	"active_file 1000000\nslab 7\npgfault 4242\npgmajfault 42\n";
 static const char memory_stat_v1[] =
 	"cache 9338880\nrss 15568896\nmapped_file 7606272\npgfault 56165\npgmajfault 0\ninactive_file 12288\n"
 	"hierarchical_memory_limit 104857600\nhierarchical_memsw_limit 157286400\ntotal_cache 437637120\n"
@@ -75,7 +77,8 @@ static void v2_memory_is_taken_from_its_own_names(void **arg)
 	assert_int_equal(s.major_page_faults, 42);
 	assert_int_equal(s.memory_kernel, 1234);
 	/* before 5.18 there is no sum */
-	cgroup_parse_memory_stat_v2(STR("kernel_stack 10\npagetables 20\npercpu 5\nslab 7\n"), &old);
+	cgroup_parse_memory_stat_v2(STR("kernel_stack 10\npagetables 20\npercpu 5\nslab 7\n"),
+	                            &old);
 	assert_int_equal(old.memory_kernel, 42);
 }
 
@@ -95,7 +98,8 @@ static void v1_memory_is_that_of_the_subtree(void **arg)
 	assert_int_equal(s.swap_usage, 4096);
 	assert_int_equal(s.swap_limit, 157286400 - 104857600);
 
-	cgroup_parse_memory_stat_v1(STR("hierarchical_memory_limit 9223372036854771712\ntotal_rss 1\n"), &free_);
+	cgroup_parse_memory_stat_v1(
+		STR("hierarchical_memory_limit 9223372036854771712\ntotal_rss 1\n"), &free_);
 	assert_int_equal(free_.memory_limit, 0);
 	assert_false(free_.has_swap);
 }
@@ -105,7 +109,8 @@ static void v2_oom_kills_are_events(void **arg)
 	struct cgroup_stats s = { 0 };
 
 	(void)arg;
-	cgroup_parse_memory_events(STR("low 0\nhigh 0\nmax 13\noom 2\noom_kill 1\noom_group_kill 0\n"), &s);
+	cgroup_parse_memory_events(
+		STR("low 0\nhigh 0\nmax 13\noom 2\noom_kill 1\noom_group_kill 0\n"), &s);
 	assert_int_equal(s.oom_kills, 1);
 	assert_int_equal(s.memory_failcnt, 13);
 }
@@ -115,9 +120,10 @@ static void v2_io_is_per_device(void **arg)
 	struct cgroup_stats s = { 0 };
 
 	(void)arg;
-	cgroup_parse_io_stat_v2(STR("8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=512 dios=3\n254:16 \n"
-				    "253:0 rbytes=7 junk wbytes=x wios=9\nbad line\n8:x rbytes=1\n"),
-				&s);
+	cgroup_parse_io_stat_v2(
+		STR("8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=512 dios=3\n254:16 \n"
+	            "253:0 rbytes=7 junk wbytes=x wios=9\nbad line\n8:x rbytes=1\n"),
+		&s);
 	assert_int_equal(s.nio, 3);
 	assert_int_equal(s.io[0].major, 8);
 	assert_int_equal(s.io[0].read_bytes, 4096);
@@ -137,8 +143,9 @@ static void v1_io_joins_bytes_and_operations(void **arg)
 	struct cgroup_stats s = { 0 };
 
 	(void)arg;
-	cgroup_parse_blkio_v1(STR("8:0 Read 4096\n8:0 Write 10\n8:0 Sync 0\n8:0 Discard 5\n8:0 Total 4111\nTotal 4111\n"),
-			      STR("8:0 Read 2\n8:0 Write 1\n8:16 Write 4\nTotal 7\n"), &s);
+	cgroup_parse_blkio_v1(
+		STR("8:0 Read 4096\n8:0 Write 10\n8:0 Sync 0\n8:0 Discard 5\n8:0 Total 4111\nTotal 4111\n"),
+		STR("8:0 Read 2\n8:0 Write 1\n8:16 Write 4\nTotal 7\n"), &s);
 	assert_int_equal(s.nio, 2);
 	assert_int_equal(s.io[0].read_bytes, 4096);
 	assert_int_equal(s.io[0].reads, 2);
@@ -166,8 +173,8 @@ static void pressure_is_read_in_hundredths(void **arg)
 
 	(void)arg;
 	cgroup_parse_psi(STR("some avg10=1.50 avg60=0.07 avg300=100.00 total=123456\n"
-			     "full avg10=0.00 avg60=12.34 avg300=0.00 total=99\n"),
-			 &psi);
+	                     "full avg10=0.00 avg60=12.34 avg300=0.00 total=99\n"),
+	                 &psi);
 	assert_true(psi.has);
 	assert_int_equal(psi.some.avg10_c, 150);
 	assert_int_equal(psi.some.avg60_c, 7);
@@ -257,7 +264,9 @@ static void mkdirs(const struct tree *t, const char *dir)
 static void a_whole_v2_reading(void **arg)
 {
 	struct tree *t = *arg;
-	struct proc_mount mount = { .root = "/", .target = t->dir, .fstype = "cgroup2", .super_options = "rw" };
+	struct proc_mount mount = {
+		.root = "/", .target = t->dir, .fstype = "cgroup2", .super_options = "rw"
+	};
 	cleanup(cgroup_files_free) struct cgroup_files *files = NULL;
 	struct cgroup_stats s;
 	struct err err;
@@ -265,7 +274,8 @@ static void a_whole_v2_reading(void **arg)
 	t->host = cgroup_host_parse(&mount, 1, "0::/\n");
 	for (int c = 0; c < CGROUP_CONTROLLERS; c++)
 		if (c != CGROUP_SYSTEMD)
-			t->host->hierarchies[0].has |= 1u << c; /* what cgroup.controllers would have said */
+			t->host->hierarchies[0].has |=
+				1u << c; /* what cgroup.controllers would have said */
 	mkdirs(t, "c1");
 	put(t, "c1/cpu.stat", cpu_stat_v2);
 	put(t, "c1/cpu.max", "20000 100000\n");
@@ -324,7 +334,8 @@ static void a_whole_v2_reading(void **arg)
 	}
 	assert_int_equal(cgroup_files_read(files, false, &s, &err), 0);
 	assert_int_equal(s.memory_usage, 2000000);
-	assert_int_equal(s.memory_working_set, 0); /* less than its inactive pages for a moment: not below zero */
+	assert_int_equal(s.memory_working_set,
+	                 0); /* less than its inactive pages for a moment: not below zero */
 	assert_int_equal(s.nio, 0);
 }
 
@@ -339,10 +350,12 @@ static void a_whole_v1_reading(void **arg)
 	struct err err;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		assert_int_equal(str_format(targets[i], sizeof(targets[i]), "%s/%s", t->dir, names[i]), 0);
-		mounts[i] = (struct proc_mount){
-			.root = "/", .target = targets[i], .fstype = "cgroup", .super_options = names[i]
-		};
+		assert_int_equal(
+			str_format(targets[i], sizeof(targets[i]), "%s/%s", t->dir, names[i]), 0);
+		mounts[i] = (struct proc_mount){ .root = "/",
+			                         .target = targets[i],
+			                         .fstype = "cgroup",
+			                         .super_options = names[i] };
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		cleanup_free char *dir = xasprintf("%s/c1", names[i]);
@@ -402,7 +415,9 @@ static void a_whole_v1_reading(void **arg)
 static void a_cgroup_that_is_not_there_is_not_found(void **arg)
 {
 	struct tree *t = *arg;
-	struct proc_mount mount = { .root = "/", .target = t->dir, .fstype = "cgroup2", .super_options = "rw" };
+	struct proc_mount mount = {
+		.root = "/", .target = t->dir, .fstype = "cgroup2", .super_options = "rw"
+	};
 	struct err err = { 0 };
 
 	t->host = cgroup_host_parse(&mount, 1, "0::/\n");
@@ -428,7 +443,8 @@ int main(void)
 		cmocka_unit_test(shares_and_weight_meet_at_both_ends),
 		cmocka_unit_test_setup_teardown(a_whole_v2_reading, tree_setup, tree_teardown),
 		cmocka_unit_test_setup_teardown(a_whole_v1_reading, tree_setup, tree_teardown),
-		cmocka_unit_test_setup_teardown(a_cgroup_that_is_not_there_is_not_found, tree_setup, tree_teardown),
+		cmocka_unit_test_setup_teardown(a_cgroup_that_is_not_there_is_not_found, tree_setup,
+		                                tree_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,8 @@ static void a_shared_pid_namespace_needs_a_process(void **arg)
 
 	(void)arg;
 	assert_ptr_equal(controller_choose("pinned", PID_MODE_POD, &err), &sandbox_ops_pause);
-	assert_ptr_equal(controller_choose("pinned", PID_MODE_CONTAINER, &err), &sandbox_ops_pinned);
+	assert_ptr_equal(controller_choose("pinned", PID_MODE_CONTAINER, &err),
+	                 &sandbox_ops_pinned);
 	assert_ptr_equal(controller_choose("", PID_MODE_NODE, &err), &sandbox_ops_pinned);
 	assert_ptr_equal(controller_choose(NULL, PID_MODE_TARGET, &err), &sandbox_ops_pinned);
 	assert_ptr_equal(controller_choose("pause", PID_MODE_CONTAINER, &err), &sandbox_ops_pause);
@@ -68,12 +69,21 @@ static const char *namespace_path(yyjson_val *root, const char *type)
 
 static void pause_has_no_privilege_and_joins_what_is_pinned(void **arg)
 {
-	static const char *const sets[] = { "bounding", "effective", "inheritable", "permitted", "ambient" };
+	static const char *const sets[] = { "bounding", "effective", "inheritable", "permitted",
+		                            "ambient" };
 	static const struct id_map map = { 0, 100000, 65536 };
-	struct namespaces_paths pinned = { .path = { "/ns/net", "/ns/ipc", "/ns/uts", "/ns/user" } };
+	struct namespaces_paths pinned = { .path = { "/ns/net", "/ns/ipc", "/ns/uts",
+		                                     "/ns/user" } };
 	struct pause_spec args = {
-		.rootfs = "/r", .cgroups_path = "/p/x", .pinned = &pinned, .uid_maps = &map, .nuid_maps = 1, .gid_maps = &map,
-		.ngid_maps = 1, .set_oom_score_adj = true, .oom_score_adj = -998,
+		.rootfs = "/r",
+		.cgroups_path = "/p/x",
+		.pinned = &pinned,
+		.uid_maps = &map,
+		.nuid_maps = 1,
+		.gid_maps = &map,
+		.ngid_maps = 1,
+		.set_oom_score_adj = true,
+		.oom_score_adj = -998,
 	};
 	cleanup(yyjson_doc_free) yyjson_doc *doc = pause_doc(&args);
 	yyjson_val *root = yyjson_doc_get_root(doc), *process = json_obj(root, "process"), *range;
@@ -82,7 +92,8 @@ static void pause_has_no_privilege_and_joins_what_is_pinned(void **arg)
 	assert_string_equal(json_str(root, "ociVersion", ""), "1.0.2");
 	assert_true(json_bool(process, "noNewPrivileges", false));
 	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)
-		assert_int_equal(yyjson_arr_size(json_arr(json_obj(process, "capabilities"), sets[i])), 0);
+		assert_int_equal(
+			yyjson_arr_size(json_arr(json_obj(process, "capabilities"), sets[i])), 0);
 	assert_non_null(json_arr(json_obj(process, "capabilities"), "bounding"));
 	assert_int_equal(json_i64(process, "oomScoreAdj", 0), -998);
 	assert_true(json_bool(json_obj(root, "root"), "readonly", false));
@@ -133,7 +144,8 @@ static void the_hidden_containers_id_derives_from_the_pods(void **arg)
 
 static void a_damaged_pause_program_is_replaced(void **arg)
 {
-	static const char elf[] = "\x7f" "ELF, nearly";
+	static const char elf[] = "\x7f"
+				  "ELF, nearly";
 	char dir[] = "/tmp/test-controller-XXXXXX";
 	cleanup_free char *rootfs = NULL, *again = NULL, *newer = NULL, *file = NULL, *text = NULL;
 	struct stat st;
@@ -154,7 +166,8 @@ static void a_damaged_pause_program_is_replaced(void **arg)
 	assert_true(fsx_read(AT_FDCWD, file, 1000, &text, &len) >= 0);
 	assert_int_equal(len, sizeof(elf));
 	assert_memory_equal(text, elf, len);
-	assert_int_equal(pause_prepare(dir, "other", 5, &newer, &err), 0); /* pods of an older daemon keep theirs */
+	assert_int_equal(pause_prepare(dir, "other", 5, &newer, &err),
+	                 0); /* pods of an older daemon keep theirs */
 	assert_string_not_equal(newer, rootfs);
 	assert_int_equal(pause_prepare(dir, elf, 0, &newer, &err), -1);
 	assert_int_equal(err.code, CODE_UNIMPLEMENTED);

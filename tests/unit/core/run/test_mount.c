@@ -34,34 +34,52 @@ static int teardown(void **arg)
 
 static void detaching_and_removing_nothing_is_success(void **arg)
 {
-	cleanup_free char *gone = xasprintf("%s/gone", (char *)*arg), *deeper = xasprintf("%s/gone/too", (char *)*arg);
+	cleanup_free char *gone = xasprintf("%s/gone", (char *)*arg),
+			  *deeper = xasprintf("%s/gone/too", (char *)*arg);
 	const char *const targets[] = { gone, deeper };
 	struct fault fault;
 
 	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
-		assert_int_equal(mount_apply(&(struct mount_op){ .kind = MOUNT_DETACH, .target = targets[i] }, &fault), 0);
-		assert_int_equal(mount_apply(&(struct mount_op){ .kind = MOUNT_REMOVE_TREE, .target = targets[i] }, &fault), 0);
+		assert_int_equal(mount_apply(&(struct mount_op){ .kind = MOUNT_DETACH,
+		                                                 .target = targets[i] },
+		                             &fault),
+		                 0);
+		assert_int_equal(mount_apply(&(struct mount_op){ .kind = MOUNT_REMOVE_TREE,
+		                                                 .target = targets[i] },
+		                             &fault),
+		                 0);
 	}
 }
 
 static void a_tree_without_mounts_is_just_removed(void **arg)
 {
-	cleanup_free char *dir = xasprintf("%s/a", (char *)*arg), *deep = xasprintf("%s/a/b/c", (char *)*arg);
+	cleanup_free char *dir = xasprintf("%s/a", (char *)*arg),
+			  *deep = xasprintf("%s/a/b/c", (char *)*arg);
 	struct fault fault;
 
-	assert_int_equal(mount_apply(&(struct mount_op){ .kind = MOUNT_MKDIR, .target = deep, .mode = 0700 }, &fault), 0);
-	assert_int_equal(mount_apply(&(struct mount_op){ .kind = MOUNT_REMOVE_TREE, .target = dir }, &fault), 0);
+	assert_int_equal(
+		mount_apply(&(struct mount_op){ .kind = MOUNT_MKDIR, .target = deep, .mode = 0700 },
+	                    &fault),
+		0);
+	assert_int_equal(
+		mount_apply(&(struct mount_op){ .kind = MOUNT_REMOVE_TREE, .target = dir }, &fault),
+		0);
 	assert_false(fsx_exists(dir));
 	assert_true(fsx_exists(*arg));
 }
 
 static void a_failure_names_the_operation_and_its_path(void **arg)
 {
-	cleanup_free char *file = xasprintf("%s/file", (char *)*arg), *below = xasprintf("%s/file/x", (char *)*arg);
+	cleanup_free char *file = xasprintf("%s/file", (char *)*arg),
+			  *below = xasprintf("%s/file/x", (char *)*arg);
 	struct fault fault;
 
 	assert_int_equal(fsx_write(AT_FDCWD, file, "", 0, 0600), 0);
-	assert_int_equal(mount_apply(&(struct mount_op){ .kind = MOUNT_MKDIR, .target = below, .mode = 0700 }, &fault), -1);
+	assert_int_equal(
+		mount_apply(
+			&(struct mount_op){ .kind = MOUNT_MKDIR, .target = below, .mode = 0700 },
+			&fault),
+		-1);
 	assert_int_equal(fault.sys, ENOTDIR);
 	assert_non_null(strstr(fault.text, "create directory "));
 	assert_non_null(strstr(fault.text, below));
@@ -105,7 +123,8 @@ static void shm_has_the_options_that_pods_expect(void **arg)
 	mount_shm_ops(&shm, "/x/shm", MOUNT_SHM_BYTES);
 	assert_int_equal(shm.ops[0].kind, MOUNT_MKDIR);
 	assert_string_equal(shm.ops[1].options, "mode=1777,size=67108864");
-	assert_int_equal(shm.ops[1].flags, MOUNT_NOEXEC | MOUNT_NOSUID | MOUNT_NODEV | MOUNT_IF_ABSENT);
+	assert_int_equal(shm.ops[1].flags,
+	                 MOUNT_NOEXEC | MOUNT_NOSUID | MOUNT_NODEV | MOUNT_IF_ABSENT);
 	assert_string_equal(shm.ops[1].fstype, "tmpfs");
 }
 
@@ -119,8 +138,10 @@ static void on_done(void *arg, const struct err *err)
 
 static void a_job_stops_at_the_first_failure(void **arg)
 {
-	cleanup_free char *first = xasprintf("%s/1", (char *)*arg), *file = xasprintf("%s/file", (char *)*arg);
-	cleanup_free char *bad = xasprintf("%s/file/x", (char *)*arg), *last = xasprintf("%s/2", (char *)*arg);
+	cleanup_free char *first = xasprintf("%s/1", (char *)*arg),
+			  *file = xasprintf("%s/file", (char *)*arg);
+	cleanup_free char *bad = xasprintf("%s/file/x", (char *)*arg),
+			  *last = xasprintf("%s/2", (char *)*arg);
 	struct mount_op ops[] = {
 		{ .kind = MOUNT_MKDIR, .target = first, .mode = 0700 },
 		{ .kind = MOUNT_MKDIR, .target = bad, .mode = 0700 },
@@ -132,7 +153,8 @@ static void a_job_stops_at_the_first_failure(void **arg)
 
 	loop = loop_new(&err);
 	assert_int_equal(fsx_write(AT_FDCWD, file, "", 0, 0600), 0);
-	assert_int_equal(mount_run(loop, ops, ARRAY_SIZE(ops), -1, 5000, on_done, answers, &err), 0);
+	assert_int_equal(mount_run(loop, ops, ARRAY_SIZE(ops), -1, 5000, on_done, answers, &err),
+	                 0);
 	assert_int_equal(answers[0], 0);
 	while (!answers[0])
 		loop_turn(loop, true);
@@ -149,9 +171,12 @@ static void a_job_stops_at_the_first_failure(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(detaching_and_removing_nothing_is_success, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_tree_without_mounts_is_just_removed, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_failure_names_the_operation_and_its_path, setup, teardown),
+		cmocka_unit_test_setup_teardown(detaching_and_removing_nothing_is_success, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_tree_without_mounts_is_just_removed, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_failure_names_the_operation_and_its_path, setup,
+		                                teardown),
 		cmocka_unit_test(only_whole_components_are_below),
 		cmocka_unit_test(a_relative_or_dotted_prefix_is_refused),
 		cmocka_unit_test(shm_has_the_options_that_pods_expect),

@@ -37,8 +37,10 @@ static void the_first_separator_of_a_sysctl_separates(void **arg)
 
 static void a_sysctl_name_cannot_leave_its_directory(void **arg)
 {
-	static const char *const bad[] = { "",	   ".",	       "net..ipv4",    "net/../../etc/passwd", "../x", "/net/x", "net/",
-					   "net.", "net/./x",  "net. x",       "net.\n",	       "..",   "net/.." };
+	static const char *const bad[] = { "",        ".",      "net..ipv4", "net/../../etc/passwd",
+		                           "../x",    "/net/x", "net/",      "net.",
+		                           "net/./x", "net. x", "net.\n",    "..",
+		                           "net/.." };
 	cleanup_free char *huge = xcalloc(1, 600);
 	char path[256];
 	struct err err;
@@ -147,29 +149,44 @@ static void assert_map_refused(struct id_map a, struct id_map b, size_t count, c
 	static const struct id_map good = { 0, 1000, 65536 };
 	struct id_map maps[2] = { a, b };
 
-	assert_refused(&(struct namespaces_args){ .id = "a", .uid_maps = maps, .nuid_maps = count, .gid_maps = &good, .ngid_maps = 1 },
-		       words);
-	assert_refused(&(struct namespaces_args){ .id = "a", .uid_maps = &good, .nuid_maps = 1, .gid_maps = maps, .ngid_maps = count },
-		       words);
+	assert_refused(&(struct namespaces_args){ .id = "a",
+	                                          .uid_maps = maps,
+	                                          .nuid_maps = count,
+	                                          .gid_maps = &good,
+	                                          .ngid_maps = 1 },
+	               words);
+	assert_refused(&(struct namespaces_args){ .id = "a",
+	                                          .uid_maps = &good,
+	                                          .nuid_maps = 1,
+	                                          .gid_maps = maps,
+	                                          .ngid_maps = count },
+	               words);
 }
 
 static void id_maps_are_checked_before_the_kernel_sees_them(void **arg)
 {
 	static const struct id_map good[] = { { 0, 1000, 10 }, { 10, 5000, 1 } };
-	struct namespaces_args args = { .id = "a", .uid_maps = good, .nuid_maps = 2, .gid_maps = good, .ngid_maps = 2 };
+	struct namespaces_args args = {
+		.id = "a", .uid_maps = good, .nuid_maps = 2, .gid_maps = good, .ngid_maps = 2
+	};
 	struct id_map none = { 0 };
 	struct id_map many[ID_MAPS_MAX + 1];
 	struct err err;
 
 	(void)arg;
 	assert_int_equal(namespaces_check(&args, &err), 0);
-	assert_map_refused((struct id_map){ 1, 1000, 10 }, none, 1, "id 0 of the pod is not mapped");
+	assert_map_refused((struct id_map){ 1, 1000, 10 }, none, 1,
+	                   "id 0 of the pod is not mapped");
 	assert_map_refused((struct id_map){ 0, 1000, 0 }, none, 1, "length 0");
 	assert_map_refused((struct id_map){ 0, UINT32_MAX - 5, 10 }, none, 1, "beyond the last id");
-	assert_map_refused((struct id_map){ 0, 0, UINT32_MAX }, (struct id_map){ 5, 1, 1 }, 2, "overlap");
-	assert_map_refused((struct id_map){ 0, 1000, 10 }, (struct id_map){ 9, 3000, 10 }, 2, "ranges 0:1000:10 and 9:3000:10 overlap");
-	assert_map_refused((struct id_map){ 0, 1000, 10 }, (struct id_map){ 10, 1009, 10 }, 2, "overlap");
-	assert_map_refused((struct id_map){ 0, 1000, 10 }, none, 0, "id 0 of the pod is not mapped"); /* uid without gid */
+	assert_map_refused((struct id_map){ 0, 0, UINT32_MAX }, (struct id_map){ 5, 1, 1 }, 2,
+	                   "overlap");
+	assert_map_refused((struct id_map){ 0, 1000, 10 }, (struct id_map){ 9, 3000, 10 }, 2,
+	                   "ranges 0:1000:10 and 9:3000:10 overlap");
+	assert_map_refused((struct id_map){ 0, 1000, 10 }, (struct id_map){ 10, 1009, 10 }, 2,
+	                   "overlap");
+	assert_map_refused((struct id_map){ 0, 1000, 10 }, none, 0,
+	                   "id 0 of the pod is not mapped"); /* uid without gid */
 	for (uint32_t i = 0; i <= ID_MAPS_MAX; i++)
 		many[i] = (struct id_map){ i, 1000 + i, 1 };
 	args.uid_maps = many;
@@ -203,9 +220,12 @@ static void a_pod_without_namespaces_is_answered_from_the_loop(void **arg)
 	loop = loop_new(&err);
 	ns = namespaces_new(loop, dir, &err);
 	assert_non_null(ns);
-	assert_int_equal(namespaces_create(ns, &(struct namespaces_args){ .id = "p1", .host_network = true, .host_ipc = true }, -1,
-					   1000, on_done, &done, &err),
-			 0);
+	assert_int_equal(namespaces_create(ns,
+	                                   &(struct namespaces_args){ .id = "p1",
+	                                                              .host_network = true,
+	                                                              .host_ipc = true },
+	                                   -1, 1000, on_done, &done, &err),
+	                 0);
 	assert_int_equal(done, 0);
 	while (loop_turn(loop, false))
 		;
@@ -217,7 +237,9 @@ static void a_pod_without_namespaces_is_answered_from_the_loop(void **arg)
 	assert_false(namespaces_is_pinned(ns, "../..", NAMESPACE_UTS));
 	assert_int_equal(namespaces_list(ns, &ids, &err), 0);
 	assert_int_equal(strv_len(ids), 0);
-	assert_int_equal(namespaces_create(ns, &(struct namespaces_args){ .id = "../x" }, -1, 1000, on_done, &done, &err), -1);
+	assert_int_equal(namespaces_create(ns, &(struct namespaces_args){ .id = "../x" }, -1, 1000,
+	                                   on_done, &done, &err),
+	                 -1);
 	assert_int_equal(err.code, CODE_INVALID_ARGUMENT);
 	assert_int_equal(namespaces_remove(ns, "a/b", -1, 1000, on_done, &done, &err), -1);
 	namespaces_free(ns);

@@ -74,13 +74,17 @@ static void script(struct fixture *f, const char *name, const char *body)
 	assert_int_equal(fsx_write(AT_FDCWD, path, text, strlen(text), 0755), 0);
 }
 
-#define VERSION_OF(name, version) \
-	"case \"$*\" in --version) echo '" name " version " version "'; exit 0 ;; features) exit 1 ;; esac\n"
+#define VERSION_OF(name, version)                                                                  \
+	"case \"$*\" in --version) echo '" name " version " version                                \
+	"'; exit 0 ;; features) exit 1 ;; esac\n"
 
 static void start(struct fixture *f, int64_t probe_ms)
 {
-	f->runtime = runtime_new(&(struct runtime_args){
-		.loop = f->loop, .config = &f->config, .state = "/run/x", .path = f->dir, .probe_ms = probe_ms });
+	f->runtime = runtime_new(&(struct runtime_args){ .loop = f->loop,
+	                                                 .config = &f->config,
+	                                                 .state = "/run/x",
+	                                                 .path = f->dir,
+	                                                 .probe_ms = probe_ms });
 }
 
 static void crun_comes_before_runc_and_both_are_handlers(void **arg)
@@ -101,7 +105,8 @@ static void crun_comes_before_runc_and_both_are_handlers(void **arg)
 	assert_string_equal(runtime_find(f->runtime, "runc", &err)->version, "1.1.5");
 	assert_null(runtime_find(f->runtime, "kata", &err));
 	assert_int_equal(err.code, CODE_NOT_FOUND);
-	assert_string_equal(err.msg, "runtime handler \"kata\" is not configured (configured: crun, runc)");
+	assert_string_equal(err.msg,
+	                    "runtime handler \"kata\" is not configured (configured: crun, runc)");
 }
 
 static void runc_serves_where_there_is_no_crun(void **arg)
@@ -138,11 +143,26 @@ static void a_runtime_installed_later_is_noticed_every_ten_seconds(void **arg)
 	assert_false(fsx_exists(calls));
 	skipped_ns += 10 * NS_PER_S;
 	runtime_refresh(f->runtime);
-	assert_int_equal(runtime_usable(runtime_default(f->runtime), &err), -1); /* asked, not answered */
+	assert_int_equal(runtime_usable(runtime_default(f->runtime), &err),
+	                 -1); /* asked, not answered */
 	while (runtime_usable(runtime_default(f->runtime), &err) < 0)
 		loop_turn(f->loop, true);
 	assert_string_equal(runtime_default(f->runtime)->version, "1.8.1");
 	assert_true(fsx_exists(calls));
+}
+
+static void a_question_still_open_does_not_outlive_the_runtimes(void **arg)
+{
+	struct fixture *f = *arg;
+
+	start(f, 5000);
+	script(f, "crun", "exec sleep 100");
+	skipped_ns += 10 * NS_PER_S;
+	runtime_refresh(f->runtime);
+	runtime_free(take_ptr(f->runtime));
+	skipped_ns = 0;
+	for (int i = 0; i < 10; i++) /* both children end now, and nobody is called */
+		loop_turn(f->loop, false);
 }
 
 static void a_runtime_that_does_not_answer_is_a_problem_of_its_handler(void **arg)
@@ -154,10 +174,10 @@ static void a_runtime_that_does_not_answer_is_a_problem_of_its_handler(void **ar
 	script(f, "broken", "echo 'cannot load library' >&2; exit 127");
 	script(f, "good", VERSION_OF("crun", "1.20"));
 	f->handlers[0] = (struct config_runtime){ .name = (char *)(uintptr_t) "slow" };
-	f->handlers[1] = (struct config_runtime){ .name = (char *)(uintptr_t) "odd", .path = (char *)(uintptr_t) "broken" };
-	f->handlers[2] = (struct config_runtime){
-		.name = (char *)(uintptr_t) "good", .sandbox = (char *)(uintptr_t) "pause"
-	};
+	f->handlers[1] = (struct config_runtime){ .name = (char *)(uintptr_t) "odd",
+		                                  .path = (char *)(uintptr_t) "broken" };
+	f->handlers[2] = (struct config_runtime){ .name = (char *)(uintptr_t) "good",
+		                                  .sandbox = (char *)(uintptr_t) "pause" };
 	f->config.nruntimes = 3;
 	start(f, 300);
 	assert_int_equal(runtime_usable(runtime_at(f->runtime, 0), &err), -1);
@@ -176,12 +196,13 @@ static void the_configured_default_is_the_default_even_when_it_is_broken(void **
 	script(f, "crun", VERSION_OF("crun", "1.8.1"));
 	f->handlers[0] = (struct config_runtime){ .name = (char *)(uintptr_t) "crun" };
 	f->handlers[1] = (struct config_runtime){ .name = (char *)(uintptr_t) "mine",
-						  .path = (char *)(uintptr_t) "/nonexistent/mine" };
+		                                  .path = (char *)(uintptr_t) "/nonexistent/mine" };
 	f->config.nruntimes = 2;
 	f->config.default_runtime = (char *)(uintptr_t) "mine";
 	start(f, 0);
 	assert_string_equal(runtime_default(f->runtime)->name, "mine");
-	assert_string_equal(runtime_default(f->runtime)->problem, "/nonexistent/mine is not an executable file");
+	assert_string_equal(runtime_default(f->runtime)->problem,
+	                    "/nonexistent/mine is not an executable file");
 }
 
 static char *joined(char **argv)
@@ -206,30 +227,40 @@ static void command_lines_follow_the_cgroup_path(void **arg)
 {
 	struct fixture *f = *arg;
 	const struct runtime_info *info;
-	struct runtime_create create = { .id = "c1", .bundle = "/b", .pid_file = "/b/pid", .log = "/b/log" };
-	struct runtime_exec exec = { .id = "c1", .process = "/p", .pid_file = "/pid", .cgroup = "exec-4", .log = "/l" };
+	struct runtime_create create = {
+		.id = "c1", .bundle = "/b", .pid_file = "/b/pid", .log = "/b/log"
+	};
+	struct runtime_exec exec = {
+		.id = "c1", .process = "/p", .pid_file = "/pid", .cgroup = "exec-4", .log = "/l"
+	};
 
 	script(f, "crun", VERSION_OF("crun", "1.8.1"));
 	start(f, 0);
 	info = runtime_default(f->runtime);
 	assert_argv(runtime_argv_head(f->runtime, info, "/a/c1"), "--root /run/x/runtime");
-	assert_argv(runtime_argv_head(f->runtime, info, "a.slice:coracle:c1"), "--root /run/x/runtime --systemd-cgroup");
-	assert_argv(runtime_argv_create(f->runtime, info, "/a/c1", &create),
-		    "--root /run/x/runtime --log /b/log --log-format json create --bundle /b --pid-file /b/pid c1");
+	assert_argv(runtime_argv_head(f->runtime, info, "a.slice:coracle:c1"),
+	            "--root /run/x/runtime --systemd-cgroup");
+	assert_argv(
+		runtime_argv_create(f->runtime, info, "/a/c1", &create),
+		"--root /run/x/runtime --log /b/log --log-format json create --bundle /b --pid-file /b/pid c1");
 	create.console_socket = "/b/tty";
 	create.log = NULL;
-	assert_argv(runtime_argv_create(f->runtime, info, "a.slice:coracle:c1", &create),
-		    "--root /run/x/runtime --systemd-cgroup --log-format json create --bundle /b --pid-file /b/pid "
-		    "--console-socket /b/tty c1");
-	assert_argv(runtime_argv_start(f->runtime, info, "", "c1", NULL), "--root /run/x/runtime --log-format json start c1");
+	assert_argv(
+		runtime_argv_create(f->runtime, info, "a.slice:coracle:c1", &create),
+		"--root /run/x/runtime --systemd-cgroup --log-format json create --bundle /b --pid-file /b/pid "
+		"--console-socket /b/tty c1");
+	assert_argv(runtime_argv_start(f->runtime, info, "", "c1", NULL),
+	            "--root /run/x/runtime --log-format json start c1");
 	assert_argv(runtime_argv_delete(f->runtime, info, NULL, "c1", true, NULL),
-		    "--root /run/x/runtime --log-format json delete --force c1");
-	assert_argv(runtime_argv_exec(f->runtime, info, "/a/c1", &exec),
-		    "--root /run/x/runtime --log /l --log-format json exec --process /p --pid-file /pid --cgroup exec-4 c1");
+	            "--root /run/x/runtime --log-format json delete --force c1");
+	assert_argv(
+		runtime_argv_exec(f->runtime, info, "/a/c1", &exec),
+		"--root /run/x/runtime --log /l --log-format json exec --process /p --pid-file /pid --cgroup exec-4 c1");
 	exec.detach = true;
 	exec.cgroup = NULL;
-	assert_argv(runtime_argv_exec(f->runtime, info, "/a/c1", &exec),
-		    "--root /run/x/runtime --log /l --log-format json exec --process /p --pid-file /pid --detach c1");
+	assert_argv(
+		runtime_argv_exec(f->runtime, info, "/a/c1", &exec),
+		"--root /run/x/runtime --log /l --log-format json exec --process /p --pid-file /pid --detach c1");
 }
 
 static void on_done(void *arg, const struct runtime_result *result, const struct err *err)
@@ -271,9 +302,10 @@ static void gone_is_success_for_delete_and_kill_and_an_answer_for_state(void **a
 	struct err err;
 
 	script(f, "crun",
-	       VERSION_OF("crun", "1.8.1")
-	       "echo '{\"level\":\"error\",\"msg\":\"error opening file `/run/x/runtime/c1/status`: No such file or directory\"}' >&2\n"
-	       "exit 1");
+	       VERSION_OF(
+		       "crun",
+		       "1.8.1") "echo '{\"level\":\"error\",\"msg\":\"error opening file `/run/x/runtime/c1/status`: No such file or directory\"}' >&2\n"
+	                        "exit 1");
 	start(f, 0);
 	call = call_of(f);
 	wait_done(f, runtime_delete(f->runtime, &call, false, &err), &err);
@@ -294,7 +326,10 @@ static void a_failure_carries_the_runtimes_own_words(void **arg)
 	struct runtime_call call;
 	struct err err;
 
-	script(f, "crun", VERSION_OF("crun", "1.8.1") "echo '{\"level\":\"error\",\"msg\":\"the moon is full\"}' >&2; exit 1");
+	script(f, "crun",
+	       VERSION_OF(
+		       "crun",
+		       "1.8.1") "echo '{\"level\":\"error\",\"msg\":\"the moon is full\"}' >&2; exit 1");
 	start(f, 0);
 	call = call_of(f);
 	wait_done(f, runtime_delete(f->runtime, &call, true, &err), &err);
@@ -323,10 +358,14 @@ static void a_call_past_its_deadline_is_killed(void **arg)
 static void arguments_and_input_arrive(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup_free char *calls = xasprintf("%s/crun.calls", f->dir), *seen = xasprintf("%s/seen", f->dir);
-	cleanup_free char *body = xasprintf(VERSION_OF("crun", "1.8.1") "case $* in *state*) echo '{\"status\":\"running\",\"pid\":9}';; "
-									"*update*) cat /dev/stdin >%s;; esac",
-					    seen);
+	cleanup_free char *calls = xasprintf("%s/crun.calls", f->dir),
+			  *seen = xasprintf("%s/seen", f->dir);
+	cleanup_free char *body = xasprintf(
+		VERSION_OF(
+			"crun",
+			"1.8.1") "case $* in *state*) echo '{\"status\":\"running\",\"pid\":9}';; "
+				 "*update*) cat /dev/stdin >%s;; esac",
+		seen);
 	cleanup_free char *text = NULL, *input = NULL;
 	struct runtime_call call;
 	struct err err;
@@ -342,7 +381,9 @@ static void arguments_and_input_arrive(void **arg)
 	assert_false(f->failed);
 	assert_true(fsx_read(AT_FDCWD, calls, 65536, &text, NULL) >= 0);
 	assert_non_null(strstr(text, "--root /run/x/runtime --log-format json kill --all c1 9\n"));
-	assert_non_null(strstr(text, "--root /run/x/runtime --log-format json update --resources /dev/stdin c1\n"));
+	assert_non_null(strstr(
+		text,
+		"--root /run/x/runtime --log-format json update --resources /dev/stdin c1\n"));
 	assert_true(fsx_read(AT_FDCWD, seen, 65536, &input, NULL) >= 0);
 	assert_string_equal(input, "{\"memory\":{}}");
 }
@@ -390,24 +431,41 @@ static void this_process_has_limits(void **arg)
 	host_limits_detect(&limits);
 	assert_int_equal(limits.can_lower_oom, limits.cap_sys_resource);
 	assert_int_equal(limits.note[0] == '\0', limits.cap_sys_resource);
-	assert_true(limits.rlimit_max[RLIMIT_NOFILE] > 0 && limits.rlimit_max[RLIMIT_NOFILE] < UINT64_MAX);
+	assert_true(limits.rlimit_max[RLIMIT_NOFILE] > 0 &&
+	            limits.rlimit_max[RLIMIT_NOFILE] < UINT64_MAX);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(crun_comes_before_runc_and_both_are_handlers, setup, teardown),
-		cmocka_unit_test_setup_teardown(runc_serves_where_there_is_no_crun, setup, teardown),
-		cmocka_unit_test_setup_teardown(without_any_runtime_the_paths_tried_are_named, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_runtime_installed_later_is_noticed_every_ten_seconds, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_runtime_that_does_not_answer_is_a_problem_of_its_handler, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_configured_default_is_the_default_even_when_it_is_broken, setup, teardown),
-		cmocka_unit_test_setup_teardown(command_lines_follow_the_cgroup_path, setup, teardown),
-		cmocka_unit_test_setup_teardown(gone_is_success_for_delete_and_kill_and_an_answer_for_state, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_failure_carries_the_runtimes_own_words, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_call_past_its_deadline_is_killed, setup, teardown),
+		cmocka_unit_test_setup_teardown(crun_comes_before_runc_and_both_are_handlers, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(runc_serves_where_there_is_no_crun, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(without_any_runtime_the_paths_tried_are_named,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_runtime_installed_later_is_noticed_every_ten_seconds, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_question_still_open_does_not_outlive_the_runtimes,
+		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_runtime_that_does_not_answer_is_a_problem_of_its_handler, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(
+			the_configured_default_is_the_default_even_when_it_is_broken, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(command_lines_follow_the_cgroup_path, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(
+			gone_is_success_for_delete_and_kill_and_an_answer_for_state, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(a_failure_carries_the_runtimes_own_words, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_call_past_its_deadline_is_killed, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(arguments_and_input_arrive, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_program_that_is_not_there_cannot_be_called, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_program_that_is_not_there_cannot_be_called, setup,
+		                                teardown),
 		cmocka_unit_test(limits_bend_only_what_cannot_be_had),
 		cmocka_unit_test(this_process_has_limits),
 	};

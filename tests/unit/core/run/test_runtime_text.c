@@ -27,10 +27,12 @@ static struct runtime_info parsed(const char *text)
 	return info;
 }
 
-static const char crun_1_8_1[] = "crun version 1.8.1\ncommit: f8a096be060b22ccd3d5f3ebe44108517fbf6c30\nrundir: /run/crun\n"
-				 "spec: 1.0.0\n+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +YAJL\n";
-static const char runc_1_1_5[] = "runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\nspec: 1.0.2-dev\ngo: go1.19.8\n"
-				 "libseccomp: 2.5.4\n";
+static const char crun_1_8_1[] =
+	"crun version 1.8.1\ncommit: f8a096be060b22ccd3d5f3ebe44108517fbf6c30\nrundir: /run/crun\n"
+	"spec: 1.0.0\n+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +YAJL\n";
+static const char runc_1_1_5[] =
+	"runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\nspec: 1.0.2-dev\ngo: go1.19.8\n"
+	"libseccomp: 2.5.4\n";
 
 static void an_old_crun_can_what_its_version_says(void **arg)
 {
@@ -73,7 +75,8 @@ static void what_is_missing_is_named_with_the_version_that_has_it(void **arg)
 	assert_int_equal(runtime_require(&info, RUNTIME_RRO, &err), 0);
 	assert_int_equal(runtime_require(&info, RUNTIME_SCHEDULER, &err), -1);
 	assert_int_equal(err.code, CODE_FAILED_PRECONDITION);
-	assert_string_equal(err.msg, "crun 1.8.1 cannot apply process.scheduler (crun 1.8.5 and later can)");
+	assert_string_equal(err.msg,
+	                    "crun 1.8.1 cannot apply process.scheduler (crun 1.8.5 and later can)");
 	assert_int_equal(runtime_require(&info, RUNTIME_RDT_SCHEMATA, &err), -1);
 	assert_string_equal(err.msg, "crun 1.8.1 cannot apply linux.intelRdt.schemata");
 	info_release(&info);
@@ -81,11 +84,12 @@ static void what_is_missing_is_named_with_the_version_that_has_it(void **arg)
 
 static void features_speak_before_the_version(void **arg)
 {
-	static const char json[] = "{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.2.0\",\"mountOptions\":[\"ro\",\"rbind\"],"
-				   "\"linux\":{\"namespaces\":[\"user\",\"time\"],\"cgroup\":{\"v1\":false,\"v2\":true},"
-				   "\"seccomp\":{\"enabled\":true,\"actions\":[\"SCMP_ACT_ALLOW\"]},"
-				   "\"apparmor\":{\"enabled\":false},\"mountExtensions\":{\"idmap\":{\"enabled\":true}},"
-				   "\"netDevices\":{\"enabled\":true},\"intelRdt\":{\"enabled\":true,\"schemata\":true}}}";
+	static const char json[] =
+		"{\"ociVersionMin\":\"1.0.0\",\"ociVersionMax\":\"1.2.0\",\"mountOptions\":[\"ro\",\"rbind\"],"
+		"\"linux\":{\"namespaces\":[\"user\",\"time\"],\"cgroup\":{\"v1\":false,\"v2\":true},"
+		"\"seccomp\":{\"enabled\":true,\"actions\":[\"SCMP_ACT_ALLOW\"]},"
+		"\"apparmor\":{\"enabled\":false},\"mountExtensions\":{\"idmap\":{\"enabled\":true}},"
+		"\"netDevices\":{\"enabled\":true},\"intelRdt\":{\"enabled\":true,\"schemata\":true}}}";
 	struct runtime_info info = parsed(runc_1_1_5);
 	struct err err;
 
@@ -104,7 +108,7 @@ static void features_speak_before_the_version(void **arg)
 	assert_true(runtime_has(&info, RUNTIME_IDMAP));
 	assert_true(runtime_has(&info, RUNTIME_NET_DEVICES));
 	assert_true(runtime_has(&info, RUNTIME_RDT_SCHEMATA));
-	assert_true(runtime_has(&info, RUNTIME_SELINUX));	  /* nothing said: as the version has it */
+	assert_true(runtime_has(&info, RUNTIME_SELINUX)); /* nothing said: as the version has it */
 	assert_true(runtime_has(&info, RUNTIME_SYSTEMD_CGROUP)); /* likewise */
 	info_release(&info);
 }
@@ -117,7 +121,8 @@ static void an_unknown_runtime_can_what_its_specification_version_has(void **arg
 	(void)arg;
 	assert_int_equal(info.kind, RUNTIME_OTHER);
 	assert_false(runtime_has(&info, RUNTIME_SCHEDULER));
-	assert_int_equal(runtime_parse_features(STR("{\"ociVersionMax\":\"1.1.0\"}"), &info, &err), 0);
+	assert_int_equal(runtime_parse_features(STR("{\"ociVersionMax\":\"1.1.0\"}"), &info, &err),
+	                 0);
 	assert_true(runtime_has(&info, RUNTIME_SCHEDULER));
 	assert_true(runtime_has(&info, RUNTIME_DOMAINNAME));
 	assert_false(runtime_has(&info, RUNTIME_NET_DEVICES));
@@ -131,7 +136,8 @@ static void odd_version_lines_are_understood_or_refused(void **arg)
 		const char *text, *program, *version;
 		uint32_t number;
 	} good[] = {
-		{ "runsc version release-20240212.0\nspec: 1.1.0-rc.1\n", "runsc", "release-20240212.0", 0 },
+		{ "runsc version release-20240212.0\nspec: 1.1.0-rc.1\n", "runsc",
+		  "release-20240212.0", 0 },
 		{ "kata-runtime  : 3.2.0\n   commit   : x\n", "kata-runtime", "3.2.0", 3002000 },
 		{ "youki 0.3.3", "youki", "0.3.3", 3003 },
 		{ "runc version 1.2.0-rc.1\n", "runc", "1.2.0-rc.1", 1002000 },
@@ -170,26 +176,33 @@ static void the_last_error_is_the_sentence(void **arg)
 	(void)arg;
 	assert_sentence("", "");
 	assert_sentence("\n  \n", "");
-	assert_sentence("{\"msg\":\"error opening file `/r/x/status`: No such file or directory\",\"level\":\"error\","
-			"\"time\":\"2026-11-25T02:48:30.749069Z\"}\n",
-			"error opening file `/r/x/status`: No such file or directory");
-	assert_sentence("{\"level\":\"error\",\"msg\":\"first\"}\n{\"level\":\"error\",\"msg\":\"second\"}\n"
-			"{\"level\":\"warning\",\"msg\":\"later but no error\"}\nplain noise\n",
-			"second");
+	assert_sentence(
+		"{\"msg\":\"error opening file `/r/x/status`: No such file or directory\",\"level\":\"error\","
+		"\"time\":\"2026-11-25T02:48:30.749069Z\"}\n",
+		"error opening file `/r/x/status`: No such file or directory");
+	assert_sentence(
+		"{\"level\":\"error\",\"msg\":\"first\"}\n{\"level\":\"error\",\"msg\":\"second\"}\n"
+		"{\"level\":\"warning\",\"msg\":\"later but no error\"}\nplain noise\n",
+		"second");
 	assert_sentence("{\"level\":\"warning\",\"msg\":\"only this\"}\n", "only this");
-	assert_sentence("{\"level\":\"error\",\"msg\":\"runc create failed: unable to start container process: exec: "
-			"\\\"foo\\\": executable file not found in $PATH\"}",
-			"exec: \"foo\": executable file not found in $PATH");
-	assert_sentence("{\"level\":\"error\",\"msg\":\"two\\nlines\\tand a tab\"}", "two lines and a tab");
-	assert_sentence("{\"level\":\"error\",\"msg\":\"runc create failed: \"}", "runc create failed:");
+	assert_sentence(
+		"{\"level\":\"error\",\"msg\":\"runc create failed: unable to start container process: exec: "
+		"\\\"foo\\\": executable file not found in $PATH\"}",
+		"exec: \"foo\": executable file not found in $PATH");
+	assert_sentence("{\"level\":\"error\",\"msg\":\"two\\nlines\\tand a tab\"}",
+	                "two lines and a tab");
+	assert_sentence("{\"level\":\"error\",\"msg\":\"runc create failed: \"}",
+	                "runc create failed:");
 }
 
 static void plain_text_gives_its_message(void **arg)
 {
 	(void)arg;
-	assert_sentence("time=\"2026-11-25T02:48:30Z\" level=error msg=\"container \\\"a\\\" does not exist\"\n",
-			"container \"a\" does not exist");
-	assert_sentence("tcgetattr: Inappropriate ioctl for device\n", "tcgetattr: Inappropriate ioctl for device");
+	assert_sentence(
+		"time=\"2026-11-25T02:48:30Z\" level=error msg=\"container \\\"a\\\" does not exist\"\n",
+		"container \"a\" does not exist");
+	assert_sentence("tcgetattr: Inappropriate ioctl for device\n",
+	                "tcgetattr: Inappropriate ioctl for device");
 	assert_sentence("one\ntwo\n", "two");
 	assert_sentence("{torn json", "{torn json");
 }
@@ -213,8 +226,10 @@ static void unknown_and_ended_are_told_from_other_failures(void **arg)
 		"error opening file `/run/coracle/runtime/c1/status`: No such file or directory",
 		"cannot open directory '/run/coracle/runtime/c1': No such file or directory",
 	};
-	static const char *const ended[] = { "container not running", "os: process already finished",
-					     "kill container: No such process", "container `c1` is not running" };
+	static const char *const ended[] = { "container not running",
+		                             "os: process already finished",
+		                             "kill container: No such process",
+		                             "container `c1` is not running" };
 	static const char *const neither[] = {
 		"error opening file `/proc/sys/x`: No such file or directory",
 		"cannot open directory '/run/coracle/runtime/c1': Permission denied",
@@ -240,12 +255,15 @@ static void state_is_read_or_refused(void **arg)
 	struct err err;
 
 	(void)arg;
-	assert_int_equal(runtime_parse_state(STR("{\"ociVersion\":\"1.0.0\",\"id\":\"c\",\"pid\":77,\"status\":\"created\"}"),
-					     &result, &err),
-			 0);
+	assert_int_equal(
+		runtime_parse_state(
+			STR("{\"ociVersion\":\"1.0.0\",\"id\":\"c\",\"pid\":77,\"status\":\"created\"}"),
+			&result, &err),
+		0);
 	assert_int_equal(result.status, RUNTIME_CREATED);
 	assert_int_equal(result.pid, 77);
-	assert_int_equal(runtime_parse_state(STR("{\"status\":\"stopped\",\"pid\":-4}"), &result, &err), 0);
+	assert_int_equal(
+		runtime_parse_state(STR("{\"status\":\"stopped\",\"pid\":-4}"), &result, &err), 0);
 	assert_int_equal(result.pid, 0);
 	assert_int_equal(runtime_parse_state(STR("{\"status\":\"dancing\"}"), &result, &err), -1);
 	assert_non_null(strstr(err.msg, "dancing"));
