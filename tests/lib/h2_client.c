@@ -198,7 +198,7 @@ static nghttp2_nv nv(const char *name, const char *value)
 		             strlen(value), 0 };
 }
 
-int32_t h2_request(struct h2_client *client, bool end, ...)
+int32_t h2_request(struct h2_client *client, int end, ...)
 {
 	nghttp2_nv nva[32];
 	size_t n = 0;

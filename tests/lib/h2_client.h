@@ -48,7 +48,7 @@ void h2_pump(struct h2_client *client);
 void h2_raw(struct h2_client *client, const void *data, size_t len);
 
 /* Headers as "name", "value", ..., NULL. Returns the stream id. @end: no body follows. */
-int32_t h2_request(struct h2_client *client, bool end, ...) __attribute__((sentinel));
+int32_t h2_request(struct h2_client *client, int end, ...) __attribute__((sentinel));
 /* What a gRPC client sends: the usual headers and optionally grpc-timeout, then @message with its
  * prefix and the end. */
 int32_t h2_call(struct h2_client *client, const char *path, const char *timeout,
