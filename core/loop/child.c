@@ -46,6 +46,8 @@
 #define INHERIT_MIN        10 /* as_fd -1 lands here or above */
 #define DEFAULT_MAX_OUTPUT (1024 * 1024)
 #define STATUS_WAIT_MS     5 /* half of a callback's budget */
+#define DRAIN_MAX                                                                                  \
+	(1024 * 1024) /* more than a pipe holds, less than a grandchild could write for ever */
 #define STUCK_AFTER_MS     5000
 #define STATUS_EXEC_FAILED 127
 
@@ -220,7 +222,8 @@ static NORETURN void child_main(struct plan *plan)
 	const struct child_args *args = plan->args;
 	int rc;
 
-	setsid(); /* cannot fail: a fresh fork leads no group */
+	/* First into the file, then out of the parent's session, whose id the file has already: at no
+	 * moment does this child look like a stranger to the operation. */
 	if (args->oplock_fd >= 0) {
 		char text[24];
 		size_t len = format_pid(text, getpid());
@@ -228,6 +231,7 @@ static NORETURN void child_main(struct plan *plan)
 		if (write(args->oplock_fd, text, len) < 0)
 			child_fail(plan->status_fd, STAGE_OPLOCK, errno);
 	}
+	setsid(); /* cannot fail: a fresh fork leads no group. The id is our pid */
 	if (args->cgroup_fd >= 0) {
 		if (plan->cgroup_is_dir)
 			rc = write_file_at(args->cgroup_fd, "cgroup.procs", "0", 1);
@@ -483,8 +487,8 @@ static void on_exit_of_child(void *arg, uint32_t events)
 	if (child->status_fd >= 0)
 		on_late_status(child, 0);
 	/* What the child wrote before it ended is in the pipes. A grandchild may hold them open: do not wait for EOF. */
-	capture_drain(&child->out, child->out.max + 1);
-	capture_drain(&child->err, 2 * child->err.max);
+	capture_drain(&child->out, DRAIN_MAX);
+	capture_drain(&child->err, DRAIN_MAX);
 	child_tell(child, wstatus);
 	child_free(child);
 }

@@ -3,9 +3,10 @@
  * flock() belongs to the open file description, and a forked child shares it: the lock falls when the last process that
  * inherited it is gone. A probe opens the file anew, so even our own lock shows.
  *
- * File contents: one line per child of the operation, the decimal id of the session that it leads (written by the child
- * itself, see child.c). A holder whose session is in the file belongs to the operation; any other has made itself a session of
- * its own, that is, daemonized.
+ * File contents: session ids in decimal, one a line. The first is our own, in which a child is for
+ * its first moments; then one per child of the operation, of the session that it leads (written by
+ * the child itself, see child.c). A holder whose session is in the file belongs to the operation;
+ * any other has made itself a session of its own, that is, daemonized.
  */
 #include "core/loop/oplock.h"
 
@@ -41,7 +42,9 @@ int oplock_take(struct oplock *lock, const char *dir, const char *id, uint64_t s
 	taken.fd = open(taken.path, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (taken.fd < 0)
 		return err_sys(err, errno, "op lock %s", taken.path);
-	if (flock(taken.fd, LOCK_EX | LOCK_NB) < 0) {
+	/* The first line takes the page that the children's lines need: they cannot find the disk full. */
+	if (flock(taken.fd, LOCK_EX | LOCK_NB) < 0 ||
+	    dprintf(taken.fd, "%d\n", (int)getsid(0)) < 0) {
 		int sys = errno;
 
 		close(taken.fd);
@@ -237,6 +240,16 @@ static void read_comm(pid_t pid, char *comm, size_t size)
 	ignore(str_copy(comm, size, text)); /* 15 characters at most; "" would be as true */
 }
 
+/* Is session @sid none of the operation's? The files are read after @sid was: a child that has just left
+ * our session wrote its line before. */
+static bool is_stranger(const char *dir, const char *id, pid_t sid)
+{
+	struct op_files ops = { .nfiles = 0 };
+
+	each_op_file(dir, id, collect_file, &ops);
+	return !is_op_session(&ops, sid);
+}
+
 int oplock_holders(const char *dir, const char *id, const char *skip_cgroup,
                    struct oplock_holder *ret, size_t max)
 {
@@ -253,18 +266,22 @@ int oplock_holders(const char *dir, const char *id, const char *skip_cgroup,
 		return 0;
 	while ((entry = readdir(d))) {
 		uint64_t pid;
+		pid_t sid;
 
 		if (str_u64(str_of(entry->d_name), INT32_MAX, &pid) < 0 || (pid_t)pid == getpid())
 			continue;
 		if (!holds_op_file(&ops, (pid_t)pid) ||
 		    (skip_cgroup && in_cgroup((pid_t)pid, skip_cgroup)))
 			continue;
+		sid = getsid((pid_t)pid);
+		if (sid < 0)
+			continue; /* ended meanwhile */
 		if ((size_t)found < max) {
 			struct oplock_holder *holder = &ret[found];
 
 			*holder = (struct oplock_holder){
 				.pid = (pid_t)pid,
-				.daemonized = !is_op_session(&ops, getsid((pid_t)pid)),
+				.daemonized = is_stranger(dir, id, sid),
 			};
 			read_comm((pid_t)pid, holder->comm, sizeof(holder->comm));
 		}
