@@ -279,9 +279,9 @@ void engine_close(struct engine *e)
 	events_free(e->events);
 	spool_free(e->spool);
 	state_free(e->state);
-	cgroup_host_free(e->cgroups);
 	listener_free(e->listener);
-	worker_free(e->worker);
+	worker_free(e->worker); /* jobs read cgroups */
+	cgroup_host_free(e->cgroups);
 	loop_free(e->loop);
 	replay_report_release(&e->report);
 	strv_free(e->pull_env);

@@ -39,8 +39,9 @@ struct worker;
 struct stats;
 
 /* All borrowed, and outliving the stats; the worker and @cgroups also outlive what still runs when they are freed. */
-NODISCARD struct stats *stats_new(struct loop *loop, struct worker *worker, const struct cgroup_host *cgroups,
-				  const struct state *state, const struct config *config);
+NODISCARD struct stats *stats_new(struct loop *loop, struct worker *worker,
+                                  const struct cgroup_host *cgroups, const struct state *state,
+                                  const struct config *config);
 /* Callbacks of queries that still run are not called any more. NULL is fine. */
 void stats_free(struct stats *stats);
 
@@ -63,7 +64,6 @@ struct stats_interface {
 struct stats_processes {
 	bool has;
 	uint64_t processes, threads, files, sockets;
-	uint64_t soft_nofile; /* of its first process; UINT64_MAX: unlimited */
 };
 
 /* statvfs of the file system that holds the writable layers; STATS_PROCESSES only. */
@@ -79,16 +79,20 @@ struct stats_container {
 	struct usage layer; /* bytes and inodes written by the container */
 	int64_t layer_ns;   /* wall clock: when that was so */
 	struct stats_processes processes;
+	struct stats_source *source; /* private */
 };
 
 struct stats_sandbox {
 	char id[ID_SIZE];
-	struct stats_usage usage; /* of the pod's cgroup; has = false when the pod has none of its own */
-	bool has_network;	  /* false: host network, or gone in the meantime */
-	int64_t network_ns;	  /* wall clock of that reading */
+	struct stats_usage
+		usage; /* of the pod's cgroup; where it has none of its own, of its containers together */
+	bool has_network;                   /* false: host network, or gone in the meantime */
+	int64_t network_ns;                 /* wall clock of that reading */
 	struct stats_interface *interfaces; /* in kernel order, loopback left out */
 	size_t ninterfaces;
-	size_t first, count; /* its containers in stats_result.containers */
+	size_t first, count;         /* its containers in stats_result.containers */
+	struct stats_source *source; /* private */
+	char *netns_path;            /* private */
 };
 
 struct stats_result {
@@ -103,7 +107,7 @@ struct stats_query;
 typedef void (*stats_done_fn)(void *arg, const struct stats_result *result);
 
 enum stats_depth {
-	STATS_BASIC,	 /* cpu, memory, swap, pids, pressure, network, layer */
+	STATS_BASIC, /* cpu, memory, swap, pids, pressure, network, layer */
 	STATS_PROCESSES, /* also limits, throttling, io, descriptors, threads, disk: what metrics want; opens files */
 };
 
