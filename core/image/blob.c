@@ -39,7 +39,8 @@ void digester_update(struct digester *digester, const void *data, size_t len)
 	if (digester->algorithm == DIGEST_SHA256)
 		sha256_update(&digester->sha256, data, len);
 	else
-		ensure(mbedtls_sha512_update(&digester->sha512, data, len) == 0); /* software: cannot fail */
+		ensure(mbedtls_sha512_update(&digester->sha512, data, len) ==
+		       0); /* software: cannot fail */
 }
 
 void digester_final(struct digester *digester, char text[DIGEST_TEXT_MAX])
@@ -69,21 +70,25 @@ void digest_sha256_text(const void *data, size_t len, char text[DIGEST_SHA256_TE
 	memcpy(text, long_text, DIGEST_SHA256_TEXT);
 }
 
-int blob_verify(const void *data, size_t len, const char *digest, int64_t size, const char *what, struct err *err)
+int blob_verify(const void *data, size_t len, const char *digest, int64_t size, const char *what,
+                struct err *err)
 {
 	enum digest_algorithm algorithm = digest_algorithm(str_of(digest));
 	struct digester digester;
 	char found[DIGEST_TEXT_MAX];
 
 	if (algorithm == DIGEST_INVALID)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%.80s\" is not a digest", what, digest);
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%.80s\" is not a digest", what,
+		               digest);
 	if (size >= 0 && (uint64_t)size != len)
-		return err_set(err, CODE_DATA_LOSS, "%s: %zu bytes, %lld announced", what, len, (long long)size);
+		return err_set(err, CODE_DATA_LOSS, "%s: %zu bytes, %lld announced", what, len,
+		               (long long)size);
 	digester_init(&digester, algorithm);
 	digester_update(&digester, data, len);
 	digester_final(&digester, found);
 	if (strcmp(found, digest) != 0)
-		return err_set(err, CODE_DATA_LOSS, "%s: content is %s, expected %s", what, found, digest);
+		return err_set(err, CODE_DATA_LOSS, "%s: content is %s, expected %s", what, found,
+		               digest);
 	return 0;
 }
 
@@ -99,7 +104,8 @@ void chain_id(const char *parent, const char *diff_id, char text[DIGEST_SHA256_T
 	digest_sha256_text(joined, strlen(joined), text);
 }
 
-void layer_key(enum layer_kind kind, const char *diff_id, const char *chain, char text[DIGEST_SHA256_TEXT])
+void layer_key(enum layer_kind kind, const char *diff_id, const char *chain,
+               char text[DIGEST_SHA256_TEXT])
 {
 	char joined[DIGEST_TEXT_MAX + 16];
 
@@ -110,10 +116,10 @@ void layer_key(enum layer_kind kind, const char *diff_id, const char *chain, cha
 	/* Not the bare chain id: at the base of an image that equals the diffID, and a layer that found nothing beneath it
 	 * there must not be taken for the same layer in another place. */
 	ensure(str_format(joined, sizeof(joined), "%s %s",
-			  kind == LAYER_DEPENDENT ? "dependent" :
-			  kind == LAYER_OPAQUE	  ? "opaque" :
-						    "plain",
-			  kind == LAYER_DEPENDENT ? chain : diff_id) == 0);
+	                  kind == LAYER_DEPENDENT ? "dependent"
+	                  : kind == LAYER_OPAQUE  ? "opaque"
+	                                          : "plain",
+	                  kind == LAYER_DEPENDENT ? chain : diff_id) == 0);
 	digest_sha256_text(joined, strlen(joined), text);
 }
 

@@ -19,7 +19,7 @@
 #include "core/base/sha256.h"
 #include "core/base/str.h"
 
-#define DIGEST_TEXT_MAX	   136 /* "sha512:" + 128 + NUL */
+#define DIGEST_TEXT_MAX    136 /* "sha512:" + 128 + NUL */
 #define DIGEST_SHA256_TEXT 72  /* "sha256:" + 64 + NUL */
 
 enum digest_algorithm {
@@ -51,7 +51,8 @@ void digest_sha256_text(const void *data, size_t len, char text[DIGEST_SHA256_TE
  * @size: < 0 when unknown.
  * Errors: DATA_LOSS naming both digests or sizes; INVALID_ARGUMENT for a digest that cannot be one.
  */
-NODISCARD int blob_verify(const void *data, size_t len, const char *digest, int64_t size, const char *what, struct err *err);
+NODISCARD int blob_verify(const void *data, size_t len, const char *digest, int64_t size,
+                          const char *what, struct err *err);
 
 /* chain_id - of a layer @diff_id on the chain @parent (NULL or "" at the base). */
 void chain_id(const char *parent, const char *diff_id, char text[DIGEST_SHA256_TEXT]);
@@ -70,7 +71,8 @@ enum layer_kind {
 	LAYER_OPAQUE,
 	LAYER_KINDS,
 };
-void layer_key(enum layer_kind kind, const char *diff_id, const char *chain, char text[DIGEST_SHA256_TEXT]);
+void layer_key(enum layer_kind kind, const char *diff_id, const char *chain,
+               char text[DIGEST_SHA256_TEXT]);
 bool layer_key_is_valid(const char *key);
 
 #endif

@@ -33,7 +33,8 @@
 
 /* --- root */
 
-static int make_mount_point(const char *root, const struct confine_bind *bind, char *path, size_t size, struct err *err)
+static int make_mount_point(const char *root, const struct confine_bind *bind, char *path,
+                            size_t size, struct err *err)
 {
 	cleanup_close int fd = -1;
 	struct stat st;
@@ -50,7 +51,9 @@ static int make_mount_point(const char *root, const struct confine_bind *bind, c
 		*p = '/';
 	}
 	if (S_ISDIR(st.st_mode))
-		return mkdir(path, 0755) < 0 && errno != EEXIST ? err_sys(err, errno, "make %s", path) : 0;
+		return mkdir(path, 0755) < 0 && errno != EEXIST
+		               ? err_sys(err, errno, "make %s", path)
+		               : 0;
 	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644);
 	return fd < 0 ? err_sys(err, errno, "make %s", path) : 0;
 }
@@ -64,7 +67,8 @@ static int bind_mount(const char *from, const char *to, unsigned long flags, str
 	return 0;
 }
 
-int confine_root(enum confine_role role, const char *root, const struct confine_bind *binds, size_t nbinds, struct err *err)
+int confine_root(enum confine_role role, const char *root, const struct confine_bind *binds,
+                 size_t nbinds, struct err *err)
 {
 	char path[4096];
 
@@ -98,9 +102,9 @@ int confine_root(enum confine_role role, const char *root, const struct confine_
 /* --- capabilities */
 
 #define CAP_BIT(cap) (UINT64_C(1) << (cap))
-#define UNPACK_CAPS                                                                                                     \
-	(CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_MKNOD) | \
-	 CAP_BIT(CAP_SETFCAP) | CAP_BIT(CAP_SYS_ADMIN))
+#define UNPACK_CAPS                                                                                \
+	(CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_FOWNER) |                    \
+	 CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_MKNOD) | CAP_BIT(CAP_SETFCAP) | CAP_BIT(CAP_SYS_ADMIN))
 
 static int drop_bounding(uint64_t keep, struct err *err)
 {
@@ -124,7 +128,8 @@ static int set_caps(uint64_t keep, struct err *err)
 		{ .effective = (uint32_t)(keep >> 32), .permitted = (uint32_t)(keep >> 32) },
 	};
 
-	ignore(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)); /* none before 4.3, nothing to clear then */
+	ignore(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0,
+	             0)); /* none before 4.3, nothing to clear then */
 	if (syscall(SYS_capset, &head, data) < 0)
 		return err_sys(err, errno, "set capabilities");
 	return 0;
@@ -166,10 +171,10 @@ static int set_limits(struct err *err)
 
 /* --- system calls */
 
-#define UNPACK	 (1 << CONFINE_UNPACK)
-#define PULL	 (1 << CONFINE_IMPORT | 1 << CONFINE_REGISTRY)
+#define UNPACK   (1 << CONFINE_UNPACK)
+#define PULL     (1 << CONFINE_IMPORT | 1 << CONFINE_REGISTRY)
 #define REGISTRY (1 << CONFINE_REGISTRY)
-#define ALL	 (UNPACK | PULL)
+#define ALL      (UNPACK | PULL)
 
 static const struct {
 	int nr;
@@ -224,14 +229,14 @@ static const struct {
 #endif
 
 /* The low half of argument @n: 64-bit registers, little endian. */
-#define ARG_LOW(n)	  (offsetof(struct seccomp_data, args) + 8 * (n))
-#define NAMESPACE_FLAGS	  0x7e020000U /* every CLONE_NEW* that clone takes */
-#define LOAD(at)	  BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(at))
-#define RETURN(action)	  BPF_STMT(BPF_RET | BPF_K, (action))
+#define ARG_LOW(n)        (offsetof(struct seccomp_data, args) + 8 * (n))
+#define NAMESPACE_FLAGS   0x7e020000U /* every CLONE_NEW* that clone takes */
+#define LOAD(at)          BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(at))
+#define RETURN(action)    BPF_STMT(BPF_RET | BPF_K, (action))
 #define IF_EQUAL(k, t, f) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(k), (t), (f))
-#define IF_SET(k, t, f)	  BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(k), (t), (f))
-#define DENY		  RETURN(SECCOMP_RET_ERRNO | EPERM)
-#define ALLOW		  RETURN(SECCOMP_RET_ALLOW)
+#define IF_SET(k, t, f)   BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(k), (t), (f))
+#define DENY              RETURN(SECCOMP_RET_ERRNO | EPERM)
+#define ALLOW             RETURN(SECCOMP_RET_ALLOW)
 
 struct filter {
 	struct sock_filter code[400];
@@ -244,35 +249,42 @@ static void add(struct filter *filter, const struct sock_filter *code, size_t n)
 	filter->len = (unsigned short)(filter->len + n);
 }
 
-#define ADD(filter, ...)                                                                         \
-	add(filter, (const struct sock_filter[]){ __VA_ARGS__ },                                 \
+#define ADD(filter, ...)                                                                           \
+	add(filter, (const struct sock_filter[]){ __VA_ARGS__ },                                   \
 	    sizeof((const struct sock_filter[]){ __VA_ARGS__ }) / sizeof(struct sock_filter))
 
 static void filter_build(struct filter *filter, enum confine_role role)
 {
-	ADD(filter, LOAD(offsetof(struct seccomp_data, arch)), IF_EQUAL(ARCH_TOKEN, 1, 0), RETURN(SECCOMP_RET_KILL_PROCESS));
+	ADD(filter, LOAD(offsetof(struct seccomp_data, arch)), IF_EQUAL(ARCH_TOKEN, 1, 0),
+	    RETURN(SECCOMP_RET_KILL_PROCESS));
 	ADD(filter, LOAD(offsetof(struct seccomp_data, nr)));
 #ifdef __x86_64__ /* x32 numbers would slip past the list */
-	ADD(filter, BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000U, 0, 1), RETURN(SECCOMP_RET_KILL_PROCESS));
+	ADD(filter, BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000U, 0, 1),
+	    RETURN(SECCOMP_RET_KILL_PROCESS));
 #endif
 	for (size_t i = 0; i < ARRAY_SIZE(allowed); i++)
 		if (allowed[i].roles & 1U << role)
 			ADD(filter, IF_EQUAL(allowed[i].nr, 0, 1), ALLOW);
 	/* memory that is writable now cannot become code, and no new code is mapped */
-	ADD(filter, IF_EQUAL(SYS_mmap, 0, 4), LOAD(ARG_LOW(2)), IF_SET(PROT_EXEC, 0, 1), DENY, ALLOW);
-	ADD(filter, IF_EQUAL(SYS_mprotect, 0, 4), LOAD(ARG_LOW(2)), IF_SET(PROT_EXEC, 0, 1), DENY, ALLOW);
+	ADD(filter, IF_EQUAL(SYS_mmap, 0, 4), LOAD(ARG_LOW(2)), IF_SET(PROT_EXEC, 0, 1), DENY,
+	    ALLOW);
+	ADD(filter, IF_EQUAL(SYS_mprotect, 0, 4), LOAD(ARG_LOW(2)), IF_SET(PROT_EXEC, 0, 1), DENY,
+	    ALLOW);
 	/* threads and forks, but no namespaces */
-	ADD(filter, IF_EQUAL(SYS_clone, 0, 4), LOAD(ARG_LOW(0)), IF_SET(NAMESPACE_FLAGS, 0, 1), DENY, ALLOW);
+	ADD(filter, IF_EQUAL(SYS_clone, 0, 4), LOAD(ARG_LOW(0)), IF_SET(NAMESPACE_FLAGS, 0, 1),
+	    DENY, ALLOW);
 	ADD(filter, IF_EQUAL(SYS_clone3, 0, 1), RETURN(SECCOMP_RET_ERRNO | ENOSYS));
 	if (role != CONFINE_UNPACK)
-		ADD(filter, IF_EQUAL(SYS_socketpair, 0, 4), LOAD(ARG_LOW(0)), IF_EQUAL(AF_UNIX, 1, 0), DENY, ALLOW);
+		ADD(filter, IF_EQUAL(SYS_socketpair, 0, 4), LOAD(ARG_LOW(0)),
+		    IF_EQUAL(AF_UNIX, 1, 0), DENY, ALLOW);
 	if (role == CONFINE_REGISTRY)
-		ADD(filter, IF_EQUAL(SYS_socket, 0, 5), LOAD(ARG_LOW(0)), IF_EQUAL(AF_INET, 2, 0), IF_EQUAL(AF_INET6, 1, 0),
-		    DENY, ALLOW);
+		ADD(filter, IF_EQUAL(SYS_socket, 0, 5), LOAD(ARG_LOW(0)), IF_EQUAL(AF_INET, 2, 0),
+		    IF_EQUAL(AF_INET6, 1, 0), DENY, ALLOW);
 	ADD(filter, DENY);
 }
 
-_Static_assert(2 * ARRAY_SIZE(allowed) + 40 <= ARRAY_SIZE(((struct filter *)0)->code), "the filter fits");
+_Static_assert(2 * ARRAY_SIZE(allowed) + 40 <= ARRAY_SIZE(((struct filter *)0)->code),
+               "the filter fits");
 
 static int filter_install(enum confine_role role, struct err *err)
 {

@@ -26,15 +26,15 @@ enum confine_role {
 
 struct confine_bind {
 	const char *from; /* missing: skipped */
-	const char *to;	  /* below the new root, "/" in front */
+	const char *to;   /* below the new root, "/" in front */
 };
 
 /*
  * confine_root - own mount namespace whose root is @root (nosuid, nodev, noexec for the pull roles); @binds appear in it
  * read-only. The old root is gone afterwards.
  */
-NODISCARD int confine_root(enum confine_role role, const char *root, const struct confine_bind *binds, size_t nbinds,
-			   struct err *err);
+NODISCARD int confine_root(enum confine_role role, const char *root,
+                           const struct confine_bind *binds, size_t nbinds, struct err *err);
 
 /* confine_self - limits, identity, capabilities, no new privileges and the system call filter, in that order. */
 NODISCARD int confine_self(enum confine_role role, struct err *err);

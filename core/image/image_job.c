@@ -29,12 +29,12 @@
 #include "core/loop/child.h"
 #include "core/loop/stream.h"
 
-#define JOB_ID_LEN	   16
-#define NO_PROGRESS_MS	   (300 * 1000)
+#define JOB_ID_LEN         16
+#define NO_PROGRESS_MS     (300 * 1000)
 #define COMMIT_TIMEOUT_MS  (1800 * 1000) /* one syncfs of a slow disk */
 #define CLEANUP_TIMEOUT_MS (600 * 1000)
-#define STREAM_IN_MAX	   (PULL_FRAME_HEAD + PULL_FRAME_MAX)
-#define STREAM_OUT_MAX	   (2 * 1024 * 1024)
+#define STREAM_IN_MAX      (PULL_FRAME_HEAD + PULL_FRAME_MAX)
+#define STREAM_OUT_MAX     (2 * 1024 * 1024)
 
 enum phase {
 	PULLING,
@@ -49,7 +49,7 @@ struct commit_layer {
 };
 
 struct commit {
-	char *staging;	   /* <root>/staging/<job> */
+	char *staging; /* <root>/staging/<job> */
 	char *layers_dir, *images_dir;
 	struct commit_layer *layers;
 	size_t nlayers;
@@ -62,11 +62,12 @@ struct image_job {
 	char *root, *staging;
 	char id[JOB_ID_LEN + 1];
 	enum phase phase;
-	bool told;	/* done() has been called */
+	bool told; /* done() has been called */
 	bool cancelled;
 	bool saw_done, saw_end, exited;
-	struct err err;	     /* the first reason to fail */
-	struct err exit_err; /* what the exit status says; counts only when nothing better is known */
+	struct err err; /* the first reason to fail */
+	struct err
+		exit_err; /* what the exit status says; counts only when nothing better is known */
 	struct child *child;
 	struct child_args child_args; /* of the running one, for child_check() */
 	char *argv[5];
@@ -116,7 +117,8 @@ static int cleanup_child(void *arg)
 	char parent[4096];
 	int rc;
 
-	if (str_format(parent, sizeof(parent), "%.*s", (int)(slash - job->staging), job->staging) < 0)
+	if (str_format(parent, sizeof(parent), "%.*s", (int)(slash - job->staging), job->staging) <
+	    0)
 		return 1;
 	dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
@@ -130,7 +132,8 @@ static void on_cleaned(void *arg, const struct child_result *result)
 	struct image_job *job = arg;
 
 	if (result->stuck || result->wstatus != 0)
-		log_warn(NULL, "image job %s: staging directory is left for the next start", job->id);
+		log_warn(NULL, "image job %s: staging directory is left for the next start",
+		         job->id);
 	job_free(job);
 }
 
@@ -157,7 +160,8 @@ static void finish(struct image_job *job)
 	job->child = child_spawn(job->args.loop, &job->child_args, &err);
 	if (job->child)
 		return;
-	log_warn(NULL, "image job %s: staging directory is left for the next start: %s", job->id, err.msg);
+	log_warn(NULL, "image job %s: staging directory is left for the next start: %s", job->id,
+	         err.msg);
 	job_free(job);
 }
 
@@ -168,13 +172,15 @@ static int say(int sys, const char *what, const char *name)
 	const char *const parts[] = { what, " ", name, ": ", errno_name(sys) };
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-		ignore(write_full(STDERR_FILENO, parts[i], strlen(parts[i]))); /* nowhere else to say it */
+		ignore(write_full(STDERR_FILENO, parts[i],
+		                  strlen(parts[i]))); /* nowhere else to say it */
 	return 1;
 }
 
 static int write_document(int dir, const char *name, const void *data, size_t len)
 {
-	cleanup_close int fd = openat(dir, name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+	cleanup_close int fd =
+		openat(dir, name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
 	ssize_t n;
 
 	if (fd < 0)
@@ -203,13 +209,15 @@ static int write_documents(const struct commit *commit, int staging)
 	return 0;
 }
 
-static int move_layer(const struct commit *commit, int staging, int layers, const struct commit_layer *layer)
+static int move_layer(const struct commit *commit, int staging, int layers,
+                      const struct commit_layer *layer)
 {
 	int rc = sys_renameat2(staging, layer->slot, layers, layer->hex, RENAME_NOREPLACE);
 
 	(void)commit;
 	/* Another job was first, or the image has the same layer twice: what is there is the same. */
-	if (rc == -EEXIST || rc == -ENOTEMPTY || (rc == -ENOENT && faccessat(layers, layer->hex, F_OK, 0) == 0))
+	if (rc == -EEXIST || rc == -ENOTEMPTY ||
+	    (rc == -ENOENT && faccessat(layers, layer->hex, F_OK, 0) == 0))
 		return 0;
 	return rc < 0 ? say(-rc, "commit layer", layer->hex) : 0;
 }
@@ -228,8 +236,8 @@ static int move_documents(const struct commit *commit, int staging, int images)
 		if (rc != -EEXIST && rc != -ENOTEMPTY)
 			return say(-rc, "commit image", hex);
 		/* Known already. The config is the same by its digest; another manifest may lead to it. */
-		ignore(str_format(from, sizeof(from), "%s/manifest.json", name));  /* fits */
-		ignore(str_format(to, sizeof(to), "%s/manifest.json", hex)); /* fits */
+		ignore(str_format(from, sizeof(from), "%s/manifest.json", name)); /* fits */
+		ignore(str_format(to, sizeof(to), "%s/manifest.json", hex));      /* fits */
 		rc = sys_renameat2(staging, from, images, to, 0);
 		if (rc < 0)
 			return say(-rc, "commit image", hex);
@@ -293,7 +301,8 @@ static void commit_plan(struct image_job *job)
 			if (layer->slot < 0)
 				continue;
 			item = &commit->layers[commit->nlayers++];
-			ignore(str_format(item->slot, sizeof(item->slot), "%d", layer->slot)); /* fits */
+			ignore(str_format(item->slot, sizeof(item->slot), "%d",
+			                  layer->slot)); /* fits */
 			item->hex = layer->key + strlen("sha256:");
 		}
 }
@@ -347,7 +356,8 @@ static int answer_want(struct image_job *job, const void *data, size_t len, stru
 static int add_result(struct image_job *job, const void *data, size_t len, struct err *err)
 {
 	if (job->nresults >= PULL_IMAGES_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d images", PULL_IMAGES_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d images",
+		               PULL_IMAGES_MAX);
 	job->results = xrealloc(job->results, job->nresults + 1, sizeof(*job->results));
 	if (pull_get_result(data, len, &job->results[job->nresults], err) < 0)
 		return -1;
@@ -355,7 +365,8 @@ static int add_result(struct image_job *job, const void *data, size_t len, struc
 	return 0;
 }
 
-static int on_frame(struct image_job *job, enum pull_frame type, const void *data, size_t len, struct err *err)
+static int on_frame(struct image_job *job, enum pull_frame type, const void *data, size_t len,
+                    struct err *err)
 {
 	struct pull_progress progress;
 	struct err theirs = { 0 };
@@ -389,7 +400,8 @@ static int on_frame(struct image_job *job, enum pull_frame type, const void *dat
 
 static void arm_silence(struct image_job *job)
 {
-	loop_timer_arm_in(job->args.loop, &job->silence, job->args.no_progress_ms ? job->args.no_progress_ms : NO_PROGRESS_MS);
+	loop_timer_arm_in(job->args.loop, &job->silence,
+	                  job->args.no_progress_ms ? job->args.no_progress_ms : NO_PROGRESS_MS);
 }
 
 static size_t on_data(void *arg, const void *data, size_t len)
@@ -455,8 +467,9 @@ static void on_exit_child(void *arg, const struct child_result *result)
 
 	job->child = NULL;
 	job->exited = true;
-	ignore(child_check(&job->child_args, result, &job->exit_err)); /* looked at when all frames are read */
-	if (result->stuck) /* it may hold the socket for ever */
+	ignore(child_check(&job->child_args, result,
+	                   &job->exit_err)); /* looked at when all frames are read */
+	if (result->stuck)                   /* it may hold the socket for ever */
 		job->saw_end = true;
 	pulling_over(job);
 }
@@ -467,7 +480,8 @@ static void on_silence(void *arg)
 	struct err err = { 0 };
 
 	err_set(&err, CODE_DEADLINE_EXCEEDED, "no progress for %lld s",
-		(long long)(job->args.no_progress_ms ? job->args.no_progress_ms : NO_PROGRESS_MS) / 1000);
+	        (long long)(job->args.no_progress_ms ? job->args.no_progress_ms : NO_PROGRESS_MS) /
+	                1000);
 	job_fail(job, &err);
 	if (job->child)
 		child_kill(job->child);
@@ -491,7 +505,8 @@ static int start_stream(struct image_job *job, int fd, struct err *err)
 	int rc;
 
 	buf_init(&frame, STREAM_OUT_MAX);
-	job->stream = stream_new(job->args.loop, fd, STREAM_IN_MAX, STREAM_OUT_MAX, &ops, job, "pull process", err);
+	job->stream = stream_new(job->args.loop, fd, STREAM_IN_MAX, STREAM_OUT_MAX, &ops, job,
+	                         "pull process", err);
 	if (!job->stream) {
 		close(fd);
 		return -1;
@@ -506,7 +521,8 @@ static int start_stream(struct image_job *job, int fd, struct err *err)
 
 static int start_child(struct image_job *job, int sock, struct err *err)
 {
-	struct child_fd fds[2] = { { .fd = sock, .as_fd = PULL_SOCKET_FD }, { .fd = job->args.input_fd, .as_fd = PULL_INPUT_FD } };
+	struct child_fd fds[2] = { { .fd = sock, .as_fd = PULL_SOCKET_FD },
+		                   { .fd = job->args.input_fd, .as_fd = PULL_INPUT_FD } };
 	char *layers = xasprintf("%s/layers", job->root);
 
 	job->argv[0] = xstrdup("coracle");
@@ -544,7 +560,8 @@ static int start(struct image_job *job, struct err *err)
 		rc = start_child(job, pair[1], err);
 	close(pair[1]);
 	if (rc < 0 && rmdir(job->staging) < 0)
-		log_warn(NULL, "image job %s: staging directory is left for the next start", job->id);
+		log_warn(NULL, "image job %s: staging directory is left for the next start",
+		         job->id);
 	return rc;
 }
 
@@ -553,7 +570,8 @@ struct image_job *image_job_new(const struct image_job_args *args, struct err *e
 	struct image_job *job;
 	char id[ID_SIZE];
 
-	ensure(args->loop && args->root && args->request && args->ops && args->ops->pin && args->ops->done);
+	ensure(args->loop && args->root && args->request && args->ops && args->ops->pin &&
+	       args->ops->done);
 	job = xcalloc(1, sizeof(*job));
 	job->args = *args;
 	rand_id(id);
@@ -623,7 +641,8 @@ static char **hex_names(const char *const *digests, size_t count, struct err *er
 
 	for (size_t i = 0; i < count; i++) {
 		if (!layer_key_is_valid(digests[i])) {
-			err_set(err, CODE_INVALID_ARGUMENT, "\"%.80s\" is not a digest", digests[i]);
+			err_set(err, CODE_INVALID_ARGUMENT, "\"%.80s\" is not a digest",
+			        digests[i]);
 			strv_free(names);
 			return NULL;
 		}
@@ -632,8 +651,8 @@ static char **hex_names(const char *const *digests, size_t count, struct err *er
 	return names;
 }
 
-struct image_remove *image_remove_new(const char *root, const char *const *ids, size_t nids, const char *const *keys, size_t nkeys,
-				      struct err *err)
+struct image_remove *image_remove_new(const char *root, const char *const *ids, size_t nids,
+                                      const char *const *keys, size_t nkeys, struct err *err)
 {
 	struct image_remove *remove = xcalloc(1, sizeof(*remove));
 	char id[ID_SIZE];
@@ -704,7 +723,8 @@ int image_remove_child(void *arg)
 
 /* --- documents of a committed image */
 
-static int document_read(const char *root, const char *id, const char *name, char **ret_text, size_t *ret_len, struct err *err)
+static int document_read(const char *root, const char *id, const char *name, char **ret_text,
+                         size_t *ret_len, struct err *err)
 {
 	cleanup_free char *path = NULL;
 
@@ -714,7 +734,8 @@ static int document_read(const char *root, const char *id, const char *name, cha
 	return file_read_all(path, MANIFEST_MAX_BYTES, ret_text, ret_len, err);
 }
 
-int image_config_read(const char *root, const char *id, char **ret_text, size_t *ret_len, struct err *err)
+int image_config_read(const char *root, const char *id, char **ret_text, size_t *ret_len,
+                      struct err *err)
 {
 	cleanup_free char *text = NULL;
 	size_t len = 0;
@@ -728,7 +749,8 @@ int image_config_read(const char *root, const char *id, char **ret_text, size_t 
 	return 0;
 }
 
-int image_manifest_read(const char *root, const char *id, char **ret_text, size_t *ret_len, struct err *err)
+int image_manifest_read(const char *root, const char *id, char **ret_text, size_t *ret_len,
+                        struct err *err)
 {
 	return document_read(root, id, "manifest.json", ret_text, ret_len, err);
 }

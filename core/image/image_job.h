@@ -31,17 +31,19 @@ struct image_job_ops {
 	bool (*pin)(void *arg, const char *key);
 	/* Once, last: the job is freed afterwards. @err NULL: @results are durable under <root> and may be journaled.
 	 * Layers of a failed job that were committed nevertheless are orphans of <root>/layers, found by the owner's sweep. */
-	void (*done)(void *arg, const struct err *err, const struct pull_result *results, size_t nresults);
+	void (*done)(void *arg, const struct err *err, const struct pull_result *results,
+	             size_t nresults);
 };
 
 struct image_job_args {
 	struct loop *loop;
-	const char *root; /* absolute; staging, layers and images below it exist (image_dirs_create) */
+	const char
+		*root; /* absolute; staging, layers and images below it exist (image_dirs_create) */
 	const struct pull_request *request;
-	int input_fd;		/* import: the archive, borrowed for the time of image_job_new(); -1 else */
-	int oplock_fd;		/* -1, or inherited by the children of this job */
-	int cgroup_fd;		/* -1, or as in struct child_args */
-	char *const *envp;	/* proxies for a registry pull; NULL: none */
+	int input_fd;  /* import: the archive, borrowed for the time of image_job_new(); -1 else */
+	int oplock_fd; /* -1, or inherited by the children of this job */
+	int cgroup_fd; /* -1, or as in struct child_args */
+	char *const *envp;      /* proxies for a registry pull; NULL: none */
 	int64_t no_progress_ms; /* the job fails when it says nothing for so long; 0: 300 s */
 	const struct image_job_ops *ops;
 	void *arg;
@@ -64,13 +66,16 @@ int image_staging_sweep_child(void *arg);
  * delete them there. Missing ones are fine. Call only after IMAGE_REMOVED is durable and nothing uses the layers.
  */
 struct image_remove;
-NODISCARD struct image_remove *image_remove_new(const char *root, const char *const *ids, size_t nids,
-						const char *const *keys, size_t nkeys, struct err *err);
+NODISCARD struct image_remove *image_remove_new(const char *root, const char *const *ids,
+                                                size_t nids, const char *const *keys, size_t nkeys,
+                                                struct err *err);
 int image_remove_child(void *image_remove);
 void image_remove_free(struct image_remove *remove);
 
 /* image_config_read - <root>/images/<id>/config.json, verified against the id; blocking (worker). Heap. */
-NODISCARD int image_config_read(const char *root, const char *id, char **ret_text, size_t *ret_len, struct err *err);
-NODISCARD int image_manifest_read(const char *root, const char *id, char **ret_text, size_t *ret_len, struct err *err);
+NODISCARD int image_config_read(const char *root, const char *id, char **ret_text, size_t *ret_len,
+                                struct err *err);
+NODISCARD int image_manifest_read(const char *root, const char *id, char **ret_text,
+                                  size_t *ret_len, struct err *err);
 
 #endif

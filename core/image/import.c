@@ -30,7 +30,7 @@
 struct member {
 	uint64_t offset, size;
 	uint64_t got; /* bytes seen while the archive is read */
-	char *link; /* clean path of what it stands for; NULL: a file */
+	char *link;   /* clean path of what it stands for; NULL: a file */
 };
 
 struct archive {
@@ -41,7 +41,7 @@ struct archive {
 	struct map members; /* clean path -> struct member */
 	struct member *current;
 	struct tar *tar;
-	uint64_t consumed;	/* of the plain archive */
+	uint64_t consumed; /* of the plain archive */
 	uint64_t spooled, space_checked;
 };
 
@@ -81,12 +81,14 @@ static int add_member(struct archive *archive, const struct tar_entry *entry, st
 	archive->current = NULL;
 	if (!path)
 		return err_set(err, CODE_INVALID_ARGUMENT, "archive: a member's name is too long");
-	if (!*path || (entry->type != TAR_FILE && entry->type != TAR_SYMLINK && entry->type != TAR_HARDLINK))
+	if (!*path ||
+	    (entry->type != TAR_FILE && entry->type != TAR_SYMLINK && entry->type != TAR_HARDLINK))
 		return 0;
 	member = map_find(&archive->members, path);
 	if (!member) {
 		if (map_count(&archive->members) >= IMPORT_MEMBERS_MAX)
-			return err_set(err, CODE_RESOURCE_EXHAUSTED, "archive: more than %d members", IMPORT_MEMBERS_MAX);
+			return err_set(err, CODE_RESOURCE_EXHAUSTED,
+			               "archive: more than %d members", IMPORT_MEMBERS_MAX);
 		member = xcalloc(1, sizeof(*member));
 		map_set(&archive->members, path, member);
 	}
@@ -96,7 +98,8 @@ static int add_member(struct archive *archive, const struct tar_entry *entry, st
 		member->offset = archive->in_place ? 0 : archive->spooled;
 		archive->current = member;
 	} else {
-		member->link = entry->type == TAR_SYMLINK ? join_link(path, entry->link) : tar_clean_path(entry->link);
+		member->link = entry->type == TAR_SYMLINK ? join_link(path, entry->link)
+		                                          : tar_clean_path(entry->link);
 		if (!member->link)
 			return err_set(err, CODE_INVALID_ARGUMENT, "archive: %s: bad link", path);
 	}
@@ -109,13 +112,15 @@ static int check_space(struct archive *archive, struct err *err)
 	struct statfs fs;
 
 	archive->space_checked = archive->spooled;
-	if (fstatfs(archive->file, &fs) == 0 && (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < reserve)
+	if (fstatfs(archive->file, &fs) == 0 &&
+	    (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < reserve)
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "image store: less than %llu MiB free",
-			       (unsigned long long)(reserve >> 20));
+		               (unsigned long long)(reserve >> 20));
 	return 0;
 }
 
-static int add_data(struct archive *archive, struct tar_data data, const uint8_t *base, struct err *err)
+static int add_data(struct archive *archive, struct tar_data data, const uint8_t *base,
+                    struct err *err)
 {
 	struct member *member = archive->current;
 	ssize_t n;
@@ -123,7 +128,8 @@ static int add_data(struct archive *archive, struct tar_data data, const uint8_t
 	if (!member)
 		return 0;
 	if (data.offset != member->got)
-		return err_set(err, CODE_INVALID_ARGUMENT, "archive: sparse members are not supported");
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "archive: sparse members are not supported");
 	if (archive->in_place) {
 		if (member->got == 0)
 			member->offset = archive->consumed + (uint64_t)(data.p - base);
@@ -135,7 +141,8 @@ static int add_data(struct archive *archive, struct tar_data data, const uint8_t
 		return err_sys(err, (int)-n, "spool archive");
 	member->got += data.len;
 	archive->spooled += data.len;
-	return archive->spooled - archive->space_checked >= SPACE_EVERY ? check_space(archive, err) : 0;
+	return archive->spooled - archive->space_checked >= SPACE_EVERY ? check_space(archive, err)
+	                                                                : 0;
 }
 
 static int on_plain(void *arg, const uint8_t *data, size_t len, struct err *err)
@@ -167,7 +174,8 @@ static bool can_read_in_place(int fd)
 		return false;
 	if (pread_full(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head))
 		return false;
-	return memcmp(head + 257, "ustar", 5) == 0; /* certainly no gzip or zstd; a v7 archive is spooled, which works too */
+	return memcmp(head + 257, "ustar", 5) ==
+	       0; /* certainly no gzip or zstd; a v7 archive is spooled, which works too */
 }
 
 static int read_archive(struct archive *archive, struct err *err)
@@ -187,7 +195,8 @@ static int read_archive(struct archive *archive, struct err *err)
 			break;
 		if (inflate_feed(inflate, block, (size_t)n, err) < 0)
 			return err_wrap(err, "archive");
-		pull_advance(archive->pull, 0); /* a sign of life: the bytes that count are those of the layers */
+		pull_advance(archive->pull,
+		             0); /* a sign of life: the bytes that count are those of the layers */
 	}
 	if (inflate_finish(inflate, err) < 0 || tar_finish(archive->tar, err) < 0)
 		return err_wrap(err, "archive");
@@ -200,7 +209,8 @@ static int open_archive(struct archive *archive, struct err *err)
 	if (archive->in_place) {
 		archive->file = archive->input;
 	} else {
-		archive->file = openat(pull_spool_fd(archive->pull), "archive", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		archive->file = openat(pull_spool_fd(archive->pull), "archive",
+		                       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		if (archive->file < 0)
 			return err_sys(err, errno, "make spool file");
 	}
@@ -221,8 +231,8 @@ static const struct member *find_member(const struct archive *archive, const cha
 	return NULL;
 }
 
-static int read_member(const struct archive *archive, const char *path, size_t max_bytes, char **ret_text, size_t *ret_len,
-		       struct err *err)
+static int read_member(const struct archive *archive, const char *path, size_t max_bytes,
+                       char **ret_text, size_t *ret_len, struct err *err)
 {
 	const struct member *member = find_member(archive, path);
 	cleanup_free char *text = NULL;
@@ -231,7 +241,8 @@ static int read_member(const struct archive *archive, const char *path, size_t m
 	if (!member)
 		return err_set(err, CODE_INVALID_ARGUMENT, "archive: %s is missing", path);
 	if (member->size > max_bytes)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "archive: %s: larger than %zu bytes", path, max_bytes);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "archive: %s: larger than %zu bytes",
+		               path, max_bytes);
 	text = xcalloc(1, (size_t)member->size + 1);
 	n = pread_full(archive->file, text, (size_t)member->size, (off_t)member->offset);
 	if (n < 0)
@@ -249,11 +260,12 @@ static void blob_path(const char *digest, char path[DIGEST_TEXT_MAX + 16])
 	struct str algorithm, hex;
 
 	str_cut(str_of(digest), ':', &algorithm, &hex);
-	ignore(str_format(path, DIGEST_TEXT_MAX + 16, "blobs/" STR_FMT "/" STR_FMT, STR_ARG(algorithm), STR_ARG(hex))); /* fits */
+	ignore(str_format(path, DIGEST_TEXT_MAX + 16, "blobs/" STR_FMT "/" STR_FMT,
+	                  STR_ARG(algorithm), STR_ARG(hex))); /* fits */
 }
 
-static int read_blob(const struct archive *archive, const struct descriptor *descriptor, char **ret_text, size_t *ret_len,
-		     struct err *err)
+static int read_blob(const struct archive *archive, const struct descriptor *descriptor,
+                     char **ret_text, size_t *ret_len, struct err *err)
 {
 	char path[DIGEST_TEXT_MAX + 16];
 
@@ -288,11 +300,13 @@ static int range_read(void *arg, void *data, size_t max, size_t *ret_len, struct
 	if (n < 0)
 		return err_sys(err, (int)-n, "read archive");
 	range->at += (uint64_t)n;
-	*ret_len = (size_t)n; /* short only when the file shrank: then sizes and digests will not match */
+	*ret_len = (size_t)
+		n; /* short only when the file shrank: then sizes and digests will not match */
 	return 0;
 }
 
-static int open_layer(void *arg, size_t index, const struct descriptor *layer, struct pull_blob *ret, struct err *err)
+static int open_layer(void *arg, size_t index, const struct descriptor *layer,
+                      struct pull_blob *ret, struct err *err)
 {
 	const struct layers *layers = arg;
 	const struct member *member;
@@ -308,7 +322,8 @@ static int open_layer(void *arg, size_t index, const struct descriptor *layer, s
 			return err_set(err, CODE_INVALID_ARGUMENT, "archive: %s is missing", path);
 	}
 	range = xcalloc(1, sizeof(*range));
-	*range = (struct range){ layers->archive->file, member->offset, member->offset + member->size };
+	*range = (struct range){ layers->archive->file, member->offset,
+		                 member->offset + member->size };
 	*ret = (struct pull_blob){ .read = range_read, .arg = range };
 	return 0;
 }
@@ -335,7 +350,8 @@ static int check_layout(const struct archive *archive, struct err *err)
 		return -1;
 	version = json_str(yyjson_doc_get_root(doc), "imageLayoutVersion", "");
 	if (!streq(version, "1.0.0"))
-		return err_set(err, CODE_UNIMPLEMENTED, "oci-layout: version \"%.20s\" is not 1.0.0", version);
+		return err_set(err, CODE_UNIMPLEMENTED,
+		               "oci-layout: version \"%.20s\" is not 1.0.0", version);
 	return 0;
 }
 
@@ -353,8 +369,9 @@ static int entry_name(const struct descriptor *entry, char **ret, struct err *er
 }
 
 /* Down through nested indexes to the manifest that suits us. */
-static int resolve(const struct archive *archive, const struct descriptor *top, struct document *ret, char **ret_text,
-		   size_t *ret_len, char **ret_digest, uint64_t *ret_index_bytes, struct err *err)
+static int resolve(const struct archive *archive, const struct descriptor *top,
+                   struct document *ret, char **ret_text, size_t *ret_len, char **ret_digest,
+                   uint64_t *ret_index_bytes, struct err *err)
 {
 	cleanup(descriptor_release) struct descriptor at = { 0 };
 
@@ -388,7 +405,8 @@ static int resolve(const struct archive *archive, const struct descriptor *top, 
 		at.media_type = xstrdup(next->media_type);
 		at.size = next->size;
 	}
-	return err_set(err, CODE_INVALID_ARGUMENT, "%s: indexes nested deeper than %d", top->digest, INDEX_DEPTH_MAX);
+	return err_set(err, CODE_INVALID_ARGUMENT, "%s: indexes nested deeper than %d", top->digest,
+	               INDEX_DEPTH_MAX);
 }
 
 static char **one_string(char *text)
@@ -414,7 +432,8 @@ static char *with_digest(const char *name, const char *digest)
 	return ref_text(&ref);
 }
 
-static int import_entry(const struct archive *archive, const struct descriptor *entry, const char *name, struct err *err)
+static int import_entry(const struct archive *archive, const struct descriptor *entry,
+                        const char *name, struct err *err)
 {
 	cleanup(document_release) struct document document = { 0 };
 	cleanup(strv_free) char **digests = NULL;
@@ -426,26 +445,27 @@ static int import_entry(const struct archive *archive, const struct descriptor *
 	uint64_t index_bytes = 0;
 	struct layers layers = { .archive = archive };
 
-	if (resolve(archive, entry, &document, &manifest, &manifest_len, &digest, &index_bytes, err) < 0 ||
+	if (resolve(archive, entry, &document, &manifest, &manifest_len, &digest, &index_bytes,
+	            err) < 0 ||
 	    read_blob(archive, &document.config, &config, &config_len, err) < 0)
 		return -1;
 	names = strchr(name, '@') ? xcalloc(1, sizeof(*names)) : one_string(xstrdup(name));
 	digests = one_string(with_digest(name, entry->digest));
 	return pull_image(archive->pull,
-			  &(struct pull_image){ .what = name,
-						.manifest = manifest,
-						.manifest_len = manifest_len,
-						.manifest_digest = digest,
-						.document = &document,
-						.config = config,
-						.config_len = config_len,
-						.index_bytes = index_bytes,
-						.names = names,
-						.digests = digests },
-			  &(struct pull_source){ open_layer, close_layer, &layers, PARALLEL }, err);
+	                  &(struct pull_image){ .what = name,
+	                                        .manifest = manifest,
+	                                        .manifest_len = manifest_len,
+	                                        .manifest_digest = digest,
+	                                        .document = &document,
+	                                        .config = config,
+	                                        .config_len = config_len,
+	                                        .index_bytes = index_bytes,
+	                                        .names = names,
+	                                        .digests = digests },
+	                  &(struct pull_source){ open_layer, close_layer, &layers, PARALLEL }, err);
 }
 
-struct group { /* entries of index.json under one name: platforms of one image */
+struct group {      /* entries of index.json under one name: platforms of one image */
 	char *name; /* NULL: without */
 	struct document index;
 };
@@ -459,7 +479,8 @@ static void groups_release(struct groups *groups)
 {
 	for (size_t i = 0; i < groups->count; i++) {
 		free(groups->items[i].name);
-		free(groups->items[i].index.entries.items); /* the descriptors themselves are borrowed */
+		free(groups->items[i]
+		             .index.entries.items); /* the descriptors themselves are borrowed */
 	}
 	free(groups->items);
 }
@@ -479,10 +500,12 @@ static int group_entries(const struct document *index, struct groups *ret, struc
 		for (g = 0; g < ret->count && !streq(ret->items[g].name, name); g++)
 			;
 		if (g == PULL_IMAGES_MAX)
-			return err_set(err, CODE_RESOURCE_EXHAUSTED, "index.json: more than %d images", PULL_IMAGES_MAX);
+			return err_set(err, CODE_RESOURCE_EXHAUSTED,
+			               "index.json: more than %d images", PULL_IMAGES_MAX);
 		if (g == ret->count) {
 			ret->items[g].index.kind = DOCUMENT_INDEX;
-			ret->items[g].index.entries.items = xcalloc(index->entries.count, sizeof(*entry));
+			ret->items[g].index.entries.items =
+				xcalloc(index->entries.count, sizeof(*entry));
 			ret->items[g].name = take_ptr(name);
 			ret->count++;
 		}
@@ -492,7 +515,8 @@ static int group_entries(const struct document *index, struct groups *ret, struc
 	return 0;
 }
 
-static int import_group(const struct archive *archive, const struct group *group, const char *name, struct err *err)
+static int import_group(const struct archive *archive, const struct group *group, const char *name,
+                        struct err *err)
 {
 	const struct descriptor *entry;
 
@@ -518,15 +542,17 @@ static int import_oci(const struct archive *archive, struct err *err)
 	cleanup_free char *text = NULL;
 	size_t len, done = 0;
 
-	if (check_layout(archive, err) < 0 || read_member(archive, "index.json", MANIFEST_MAX_BYTES, &text, &len, err) < 0 ||
+	if (check_layout(archive, err) < 0 ||
+	    read_member(archive, "index.json", MANIFEST_MAX_BYTES, &text, &len, err) < 0 ||
 	    document_parse(text, len, MEDIA_OCI_INDEX, "index.json", &index, err) < 0 ||
 	    group_entries(&index, &groups, err) < 0 || given_name(archive, &given, err) < 0)
 		return -1;
 	if (groups.count == 0)
 		return err_set(err, CODE_INVALID_ARGUMENT, "index.json: no images");
 	if (given && groups.count > 1)
-		return err_set(err, CODE_INVALID_ARGUMENT, "the archive holds %zu images: they cannot all be called %s",
-			       groups.count, given);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "the archive holds %zu images: they cannot all be called %s",
+		               groups.count, given);
 	for (size_t i = 0; i < groups.count; i++) {
 		const struct group *group = &groups.items[i];
 		const char *name = given ? given : group->name;
@@ -534,12 +560,15 @@ static int import_oci(const struct archive *archive, struct err *err)
 		if (!name && groups.count > 1)
 			continue; /* the others have names */
 		if (!name)
-			return err_set(err, CODE_FAILED_PRECONDITION, "the image in the archive has no name%s%.80s: one must be given",
-				       group->index.entries.items[0].ref_name ? ", only the tag " : "",
-				       or_empty(group->index.entries.items[0].ref_name));
+			return err_set(
+				err, CODE_FAILED_PRECONDITION,
+				"the image in the archive has no name%s%.80s: one must be given",
+				group->index.entries.items[0].ref_name ? ", only the tag " : "",
+				or_empty(group->index.entries.items[0].ref_name));
 		if (import_group(archive, group, name, err) == 0)
 			done++;
-		else if (groups.count == 1 || !(err_is(err, CODE_NOT_FOUND) || err_is(err, CODE_FAILED_PRECONDITION)))
+		else if (groups.count == 1 ||
+		         !(err_is(err, CODE_NOT_FOUND) || err_is(err, CODE_FAILED_PRECONDITION)))
 			return -1; /* images of other platforms are left out */
 	}
 	return done ? 0 : -1;
@@ -548,7 +577,8 @@ static int import_oci(const struct archive *archive, struct err *err)
 /* --- docker archive */
 
 /* docker before 1.10 named images in `repositories` only: { name: { tag: top layer id } }. */
-static int repositories_names(const struct archive *archive, const char *top_layer, char ***ret, struct err *err)
+static int repositories_names(const struct archive *archive, const char *top_layer, char ***ret,
+                              struct err *err)
 {
 	cleanup(yyjson_doc_free) yyjson_doc *doc = NULL;
 	cleanup(strv_free) char **names = NULL;
@@ -573,10 +603,13 @@ static int repositories_names(const struct archive *archive, const char *top_lay
 				while ((tag = yyjson_obj_iter_next(&tags))) {
 					cleanup_free char *name = NULL;
 
-					if (!str_eq_c(top, or_empty(yyjson_get_str(yyjson_obj_iter_get_val(tag)))) ||
+					if (!str_eq_c(top,
+					              or_empty(yyjson_get_str(
+							      yyjson_obj_iter_get_val(tag)))) ||
 					    n == PULL_NAMES_MAX)
 						continue;
-					name = xasprintf("%s:%s", yyjson_get_str(repo), yyjson_get_str(tag));
+					name = xasprintf("%s:%s", yyjson_get_str(repo),
+					                 yyjson_get_str(tag));
 					if (ref_canonical(str_of(name), &names[n], err) < 0)
 						return err_wrap(err, "repositories");
 					n++;
@@ -587,7 +620,8 @@ static int repositories_names(const struct archive *archive, const char *top_lay
 	return 0;
 }
 
-static int docker_names(const struct archive *archive, yyjson_val *image, const char *given, char ***ret, struct err *err)
+static int docker_names(const struct archive *archive, yyjson_val *image, const char *given,
+                        char ***ret, struct err *err)
 {
 	cleanup(strv_free) char **names = NULL;
 	yyjson_val *tags = json_arr(image, "RepoTags"), *tag, *layers = json_arr(image, "Layers");
@@ -599,9 +633,11 @@ static int docker_names(const struct archive *archive, yyjson_val *image, const 
 		return 0;
 	}
 	if (yyjson_arr_size(tags) == 0)
-		return repositories_names(archive, or_empty(yyjson_get_str(yyjson_arr_get_last(layers))), ret, err);
+		return repositories_names(
+			archive, or_empty(yyjson_get_str(yyjson_arr_get_last(layers))), ret, err);
 	if (yyjson_arr_size(tags) > PULL_NAMES_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "manifest.json: more than %d names", PULL_NAMES_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "manifest.json: more than %d names",
+		               PULL_NAMES_MAX);
 	names = xcalloc(yyjson_arr_size(tags) + 1, sizeof(*names));
 	yyjson_arr_iter_init(tags, &iter);
 	while ((tag = yyjson_arr_iter_next(&iter))) {
@@ -614,8 +650,8 @@ static int docker_names(const struct archive *archive, yyjson_val *image, const 
 }
 
 /* What a layer member is as a blob. Plain tar: the diffID. Compressed (crane, kaniko): its own digest. */
-static int docker_layer_digest(const struct archive *archive, const struct member *member, const char *diff_id,
-			       char text[DIGEST_TEXT_MAX], struct err *err)
+static int docker_layer_digest(const struct archive *archive, const struct member *member,
+                               const char *diff_id, char text[DIGEST_TEXT_MAX], struct err *err)
 {
 	cleanup_free uint8_t *block = xcalloc(1, READ_BYTES);
 	struct range range = { archive->file, member->offset, member->offset + member->size };
@@ -625,7 +661,9 @@ static int docker_layer_digest(const struct archive *archive, const struct membe
 	if (range_read(&range, block, READ_BYTES, &n, err) < 0)
 		return -1;
 	if (!inflate_is_compressed(block, n))
-		return str_copy(text, DIGEST_TEXT_MAX, diff_id) < 0 ? err_set(err, CODE_INTERNAL, "%s", diff_id) : 0;
+		return str_copy(text, DIGEST_TEXT_MAX, diff_id) < 0
+		               ? err_set(err, CODE_INTERNAL, "%s", diff_id)
+		               : 0;
 	digester_init(&digester, DIGEST_SHA256);
 	while (n > 0) {
 		digester_update(&digester, block, n);
@@ -637,8 +675,9 @@ static int docker_layer_digest(const struct archive *archive, const struct membe
 }
 
 /* The manifest that a registry would have: docker archives have none. */
-static int make_manifest(const struct archive *archive, const char *config_digest, size_t config_len,
-			 const struct member *const *members, char *const *diff_ids, char **ret_text, size_t *ret_len, struct err *err)
+static int make_manifest(const struct archive *archive, const char *config_digest,
+                         size_t config_len, const struct member *const *members,
+                         char *const *diff_ids, char **ret_text, size_t *ret_len, struct err *err)
 {
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *root = yyjson_mut_obj(doc), *config, *layers;
@@ -667,16 +706,18 @@ static int make_manifest(const struct archive *archive, const char *config_diges
 	return *ret_text ? 0 : err_set(err, CODE_RESOURCE_EXHAUSTED, "manifest: out of memory");
 }
 
-static int docker_layers(const struct archive *archive, yyjson_val *list, const struct image_config *config,
-			 const struct member **members, struct err *err)
+static int docker_layers(const struct archive *archive, yyjson_val *list,
+                         const struct image_config *config, const struct member **members,
+                         struct err *err)
 {
 	yyjson_arr_iter iter;
 	yyjson_val *item;
 	size_t n = 0;
 
 	if (yyjson_arr_size(list) != strv_len(config->diff_ids))
-		return err_set(err, CODE_INVALID_ARGUMENT, "manifest.json: %zu layers, but the config has %zu diffIDs",
-			       yyjson_arr_size(list), strv_len(config->diff_ids));
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "manifest.json: %zu layers, but the config has %zu diffIDs",
+		               yyjson_arr_size(list), strv_len(config->diff_ids));
 	if (!yyjson_arr_iter_init(list, &iter))
 		return 0;
 	while ((item = yyjson_arr_iter_next(&iter))) {
@@ -684,13 +725,16 @@ static int docker_layers(const struct archive *archive, yyjson_val *list, const 
 		const struct member *member = path ? find_member(archive, path) : NULL;
 
 		if (!member || member->size == 0)
-			return err_set(err, CODE_INVALID_ARGUMENT, "archive: layer %.100s is missing", or_empty(yyjson_get_str(item)));
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "archive: layer %.100s is missing",
+			               or_empty(yyjson_get_str(item)));
 		members[n++] = member;
 	}
 	return 0;
 }
 
-static int import_docker_image(const struct archive *archive, yyjson_val *image, const char *given, struct err *err)
+static int import_docker_image(const struct archive *archive, yyjson_val *image, const char *given,
+                               struct err *err)
 {
 	cleanup(image_config_release) struct image_config config = { 0 };
 	cleanup(document_release) struct document document = { 0 };
@@ -708,31 +752,35 @@ static int import_docker_image(const struct archive *archive, yyjson_val *image,
 	if (json_str_req(image, "Config", "manifest.json", &member_name, err) < 0)
 		return -1;
 	config_path = tar_clean_path(member_name);
-	if (read_member(archive, config_path ? config_path : member_name, MANIFEST_MAX_BYTES, &config_text, &config_len, err) < 0 ||
+	if (read_member(archive, config_path ? config_path : member_name, MANIFEST_MAX_BYTES,
+	                &config_text, &config_len, err) < 0 ||
 	    image_config_parse(config_text, config_len, member_name, &config, err) < 0 ||
 	    docker_names(archive, image, given, &names, err) < 0)
 		return -1;
 	if (!names[0])
-		return err_set(err, CODE_FAILED_PRECONDITION, "the image in the archive has no name: one must be given");
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "the image in the archive has no name: one must be given");
 	members = xcalloc(strv_len(config.diff_ids) + 1, sizeof(*members));
 	digest_sha256_text(config_text, config_len, config_digest);
 	if (docker_layers(archive, json_arr(image, "Layers"), &config, members, err) < 0 ||
-	    make_manifest(archive, config_digest, config_len, members, config.diff_ids, &manifest, &manifest_len, err) < 0 ||
-	    document_parse(manifest, manifest_len, MEDIA_DOCKER_MANIFEST, names[0], &document, err) < 0)
+	    make_manifest(archive, config_digest, config_len, members, config.diff_ids, &manifest,
+	                  &manifest_len, err) < 0 ||
+	    document_parse(manifest, manifest_len, MEDIA_DOCKER_MANIFEST, names[0], &document,
+	                   err) < 0)
 		return -1;
 	digest_sha256_text(manifest, manifest_len, manifest_digest);
 	layers = (struct layers){ .archive = archive, .by_index = members };
 	return pull_image(archive->pull,
-			  &(struct pull_image){ .what = names[0],
-						.manifest = manifest,
-						.manifest_len = manifest_len,
-						.manifest_digest = manifest_digest,
-						.document = &document,
-						.config = config_text,
-						.config_len = config_len,
-						.names = names,
-						.digests = digests },
-			  &(struct pull_source){ open_layer, close_layer, &layers, PARALLEL }, err);
+	                  &(struct pull_image){ .what = names[0],
+	                                        .manifest = manifest,
+	                                        .manifest_len = manifest_len,
+	                                        .manifest_digest = manifest_digest,
+	                                        .document = &document,
+	                                        .config = config_text,
+	                                        .config_len = config_len,
+	                                        .names = names,
+	                                        .digests = digests },
+	                  &(struct pull_source){ open_layer, close_layer, &layers, PARALLEL }, err);
 }
 
 static int import_docker(const struct archive *archive, struct err *err)
@@ -752,9 +800,12 @@ static int import_docker(const struct archive *archive, struct err *err)
 	root = yyjson_doc_get_root(doc);
 	count = yyjson_arr_size(root);
 	if (count == 0 || count > PULL_IMAGES_MAX)
-		return err_set(err, CODE_INVALID_ARGUMENT, "manifest.json: not a list of 1 to %d images", PULL_IMAGES_MAX);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "manifest.json: not a list of 1 to %d images", PULL_IMAGES_MAX);
 	if (given && count > 1)
-		return err_set(err, CODE_INVALID_ARGUMENT, "the archive holds %zu images: they cannot all be called %s", count, given);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "the archive holds %zu images: they cannot all be called %s", count,
+		               given);
 	yyjson_arr_iter_init(root, &iter);
 	while ((image = yyjson_arr_iter_next(&iter))) {
 		if (import_docker_image(archive, image, given, err) == 0)
@@ -767,7 +818,9 @@ static int import_docker(const struct archive *archive, struct err *err)
 
 int import_run(struct pull *pull, int input_fd, struct err *err)
 {
-	cleanup(archive_release) struct archive archive = { .pull = pull, .input = input_fd, .file = -1 };
+	cleanup(archive_release) struct archive archive = { .pull = pull,
+		                                            .input = input_fd,
+		                                            .file = -1 };
 
 	map_init(&archive.members);
 	if (open_archive(&archive, err) < 0)
@@ -776,5 +829,7 @@ int import_run(struct pull *pull, int input_fd, struct err *err)
 		return import_oci(&archive, err);
 	if (find_member(&archive, "manifest.json"))
 		return import_docker(&archive, err);
-	return err_set(err, CODE_INVALID_ARGUMENT, "neither an OCI image layout (oci-layout, index.json) nor a docker archive (manifest.json)");
+	return err_set(
+		err, CODE_INVALID_ARGUMENT,
+		"neither an OCI image layout (oci-layout, index.json) nor a docker archive (manifest.json)");
 }

@@ -13,9 +13,9 @@
 #include "core/base/err.h"
 #include "core/image/pull.h"
 
-#define IMPORT_MEMBERS_MAX  65536
-#define IMPORT_JSON_MAX	    (20 * 1024 * 1024)
-#define IMPORT_LINK_MAX	    16
+#define IMPORT_MEMBERS_MAX 65536
+#define IMPORT_JSON_MAX    (20 * 1024 * 1024)
+#define IMPORT_LINK_MAX    16
 
 /*
  * import_run - read the archive on @input_fd and report each image of it that runs here.

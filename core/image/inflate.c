@@ -13,9 +13,10 @@
 
 #include <isa-l/igzip_lib.h>
 #endif
+#include <zstd_errors.h>
+
 #include <zlib.h>
 #include <zstd.h>
-#include <zstd_errors.h>
 
 #include "core/base/bug.h"
 #include "core/base/mem.h"
@@ -102,7 +103,8 @@ static enum inflate_kind detect(const uint8_t *p, size_t len)
 		return INFLATE_GZIP;
 	if (len >= sizeof(zstd) && memcmp(p, zstd, sizeof(zstd)) == 0)
 		return INFLATE_ZSTD;
-	if (len >= HEAD_BYTES && (p[0] & 0xf0) == 0x50 && memcmp(p + 1, skippable, sizeof(skippable)) == 0)
+	if (len >= HEAD_BYTES && (p[0] & 0xf0) == 0x50 &&
+	    memcmp(p + 1, skippable, sizeof(skippable)) == 0)
 		return INFLATE_ZSTD;
 	return INFLATE_PLAIN;
 }
@@ -129,7 +131,9 @@ static int zlib_begin(struct inflate *self, struct err *err)
 	} else {
 		rc = inflateReset(&self->zlib);
 	}
-	return rc == Z_OK ? 0 : err_set(err, CODE_RESOURCE_EXHAUSTED, "gzip: no memory for the decoder");
+	return rc == Z_OK
+	               ? 0
+	               : err_set(err, CODE_RESOURCE_EXHAUSTED, "gzip: no memory for the decoder");
 }
 
 static int zlib_feed(struct inflate *self, const uint8_t *data, size_t len, struct err *err)
@@ -155,7 +159,7 @@ static int zlib_feed(struct inflate *self, const uint8_t *data, size_t len, stru
 		rc = inflate(z, Z_NO_FLUSH);
 		if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
 			return err_set(err, CODE_INVALID_ARGUMENT, "gzip: damaged stream: %s",
-				       z->msg ? z->msg : "unexpected data");
+			               z->msg ? z->msg : "unexpected data");
 		data += chunk - z->avail_in;
 		len -= chunk - z->avail_in;
 		full = z->avail_out == 0;
@@ -166,7 +170,8 @@ static int zlib_feed(struct inflate *self, const uint8_t *data, size_t len, stru
 			self->members++;
 			full = false;
 		} else if (rc == Z_BUF_ERROR && len > 0 && z->avail_in == chunk && !full) {
-			return err_set(err, CODE_INVALID_ARGUMENT, "gzip: damaged stream: no progress");
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "gzip: damaged stream: no progress");
 		}
 	}
 	return 0;
@@ -217,7 +222,8 @@ static int igzip_feed(struct inflate *self, const uint8_t *data, size_t len, str
 			self->members++;
 			full = false;
 		} else if (chunk > 0 && z->avail_in == chunk && !full) {
-			return err_set(err, CODE_INVALID_ARGUMENT, "gzip: damaged stream: no progress");
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "gzip: damaged stream: no progress");
 		}
 	}
 	return 0;
@@ -246,12 +252,15 @@ static int zstd_feed(struct inflate *self, const uint8_t *data, size_t len, stru
 		size_t rc = ZSTD_decompressStream(self->zstd, &out, &in);
 
 		if (ZSTD_isError(rc)) {
-			bool window = ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge;
+			bool window =
+				ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge;
 
 			if (window)
-				return err_set(err, CODE_RESOURCE_EXHAUSTED, "zstd: window larger than %d MiB",
-					       (1 << INFLATE_WINDOW_LOG_MAX) / (1024 * 1024));
-			return err_set(err, CODE_INVALID_ARGUMENT, "zstd: damaged stream: %s", ZSTD_getErrorName(rc));
+				return err_set(err, CODE_RESOURCE_EXHAUSTED,
+				               "zstd: window larger than %d MiB",
+				               (1 << INFLATE_WINDOW_LOG_MAX) / (1024 * 1024));
+			return err_set(err, CODE_INVALID_ARGUMENT, "zstd: damaged stream: %s",
+			               ZSTD_getErrorName(rc));
 		}
 		full = out.pos == out.size;
 		self->in_member = rc != 0;
@@ -275,15 +284,18 @@ static int begin(struct inflate *self, struct err *err)
 	if (self->kind == INFLATE_ZSTD) {
 		self->zstd = ZSTD_createDStream();
 		if (!self->zstd ||
-		    ZSTD_isError(ZSTD_DCtx_setParameter(self->zstd, ZSTD_d_windowLogMax, INFLATE_WINDOW_LOG_MAX)))
-			return err_set(err, CODE_RESOURCE_EXHAUSTED, "zstd: no memory for the decoder");
+		    ZSTD_isError(ZSTD_DCtx_setParameter(self->zstd, ZSTD_d_windowLogMax,
+		                                        INFLATE_WINDOW_LOG_MAX)))
+			return err_set(err, CODE_RESOURCE_EXHAUSTED,
+			               "zstd: no memory for the decoder");
 		return 0;
 	}
 #if HAVE_IGZIP
 	if (!self->no_igzip && igzip_usable()) {
 		self->igzip = try_calloc(1, sizeof(*self->igzip), sizeof(*self->igzip));
 		if (!self->igzip)
-			return err_set(err, CODE_RESOURCE_EXHAUSTED, "gzip: no memory for the decoder");
+			return err_set(err, CODE_RESOURCE_EXHAUSTED,
+			               "gzip: no memory for the decoder");
 	}
 #endif
 	return 0;
@@ -330,6 +342,7 @@ int inflate_finish(struct inflate *self, struct err *err)
 			return -1;
 	}
 	if (self->in_member)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: truncated stream", inflate_kind_name(self->kind));
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: truncated stream",
+		               inflate_kind_name(self->kind));
 	return 0;
 }

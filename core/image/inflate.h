@@ -32,7 +32,8 @@ typedef int (*inflate_sink)(void *arg, const uint8_t *data, size_t len, struct e
 NODISCARD struct inflate *inflate_new(inflate_sink sink, void *arg);
 void inflate_free(struct inflate *inflate);
 /* Errors: INVALID_ARGUMENT (damaged), RESOURCE_EXHAUSTED (zstd window too large); or what the sink said. */
-NODISCARD int inflate_feed(struct inflate *inflate, const uint8_t *data, size_t len, struct err *err);
+NODISCARD int inflate_feed(struct inflate *inflate, const uint8_t *data, size_t len,
+                           struct err *err);
 /* End of input: INVALID_ARGUMENT when the stream is truncated. */
 NODISCARD int inflate_finish(struct inflate *inflate, struct err *err);
 enum inflate_kind inflate_kind(const struct inflate *inflate);

@@ -27,7 +27,7 @@ static int send_entry(struct layer *layer, struct err *err)
 	if (unpack_put_entry(&layer->frame, tar_entry(layer->tar), err) < 0)
 		return -1;
 	return unpack_send(layer->sock, UNPACK_ENTRY, layer->frame.data + UNPACK_FRAME_HEAD,
-			   layer->frame.len - UNPACK_FRAME_HEAD, NULL, 0, err);
+	                   layer->frame.len - UNPACK_FRAME_HEAD, NULL, 0, err);
 }
 
 static int send_data(const struct layer *layer, struct tar_data data, struct err *err)
@@ -37,7 +37,8 @@ static int send_data(const struct layer *layer, struct tar_data data, struct err
 		uint8_t offset[8];
 
 		put_le64(offset, data.offset);
-		if (unpack_send(layer->sock, UNPACK_DATA, offset, sizeof(offset), data.p, n, err) < 0)
+		if (unpack_send(layer->sock, UNPACK_DATA, offset, sizeof(offset), data.p, n, err) <
+		    0)
 			return -1;
 		data.p += n;
 		data.len -= n;
@@ -72,7 +73,8 @@ struct layer *layer_new(const struct layer_args *args, struct err *err)
 	layer->sock = -1;
 	if (args->blob_digest)
 		blob = digest_algorithm(str_of(args->blob_digest));
-	ensure(blob != DIGEST_INVALID && diff != DIGEST_INVALID); /* manifest.h let only valid ones through */
+	ensure(blob != DIGEST_INVALID &&
+	       diff != DIGEST_INVALID); /* manifest.h let only valid ones through */
 	layer->args = *args;
 	layer->what = xstrdup(args->what);
 	layer->blob_digest = xstrdup(args->blob_digest);
@@ -115,8 +117,8 @@ int layer_feed(struct layer *layer, const void *data, size_t len, struct err *er
 {
 	layer->fed += (int64_t)len;
 	if (layer->args.blob_size >= 0 && layer->fed > layer->args.blob_size)
-		return err_set(err, CODE_DATA_LOSS, "%s: longer than the %lld bytes announced", layer->what,
-			       (long long)layer->args.blob_size);
+		return err_set(err, CODE_DATA_LOSS, "%s: longer than the %lld bytes announced",
+		               layer->what, (long long)layer->args.blob_size);
 	if (layer->blob_digest)
 		digester_update(&layer->blob, data, len);
 	if (inflate_feed(layer->inflate, data, len, err) < 0)
@@ -134,17 +136,19 @@ static int check(struct layer *layer, struct err *err)
 	char found[DIGEST_TEXT_MAX];
 
 	if (layer->args.blob_size >= 0 && layer->fed != layer->args.blob_size)
-		return err_set(err, CODE_DATA_LOSS, "%s: %lld bytes, %lld announced", layer->what, (long long)layer->fed,
-			       (long long)layer->args.blob_size);
+		return err_set(err, CODE_DATA_LOSS, "%s: %lld bytes, %lld announced", layer->what,
+		               (long long)layer->fed, (long long)layer->args.blob_size);
 	if (layer->blob_digest) {
 		digester_final(&layer->blob, found);
 		if (strcmp(found, layer->blob_digest) != 0)
-			return err_set(err, CODE_DATA_LOSS, "%s: content is %s", layer->what, found);
+			return err_set(err, CODE_DATA_LOSS, "%s: content is %s", layer->what,
+			               found);
 	}
 	digester_final(&layer->diff, found);
 	if (strcmp(found, layer->diff_id) != 0)
-		return err_set(err, CODE_DATA_LOSS, "%s: uncompressed content is %s, the config says %s", layer->what, found,
-			       layer->diff_id);
+		return err_set(err, CODE_DATA_LOSS,
+		               "%s: uncompressed content is %s, the config says %s", layer->what,
+		               found, layer->diff_id);
 	return 0;
 }
 

@@ -20,13 +20,13 @@
 #include "core/image/untar.h"
 
 struct layer_args {
-	int control;		 /* of the unpack process */
-	uint32_t slot;		 /* <staging>/<slot> is its place */
-	const char *what;	 /* for errors: "layer sha256:..." */
+	int control;             /* of the unpack process */
+	uint32_t slot;           /* <staging>/<slot> is its place */
+	const char *what;        /* for errors: "layer sha256:..." */
 	const char *blob_digest; /* NULL: not known, not checked */
-	int64_t blob_size;	 /* < 0: not known */
-	const char *diff_id;	 /* expected */
-	uint64_t free_bytes;	 /* reserves, as in untar.h */
+	int64_t blob_size;       /* < 0: not known */
+	const char *diff_id;     /* expected */
+	uint64_t free_bytes;     /* reserves, as in untar.h */
 	uint64_t free_inodes;
 };
 
@@ -42,8 +42,10 @@ NODISCARD struct layer *layer_new(const struct layer_args *args, struct err *err
 NODISCARD int layer_feed(struct layer *layer, const void *data, size_t len, struct err *err);
 /* Errors: DATA_LOSS naming expected and found digest; those of the unpack process. */
 NODISCARD int layer_finish(struct layer *layer, struct layer_result *ret, struct err *err);
-enum inflate_kind layer_compression(const struct layer *layer); /* INFLATE_UNKNOWN until some bytes were fed */
-void layer_free(struct layer *layer); /* unfinished: the session ends, what was written stays in staging */
+enum inflate_kind
+layer_compression(const struct layer *layer); /* INFLATE_UNKNOWN until some bytes were fed */
+void layer_free(
+	struct layer *layer); /* unfinished: the session ends, what was written stays in staging */
 
 DEFINE_CLEANUP_PTR(struct layer, layer_free);
 

@@ -89,7 +89,8 @@ bool media_is_layer(const char *media_type)
 	for (size_t i = 0; i < ARRAY_SIZE(bases); i++) {
 		size_t len = strlen(bases[i]);
 
-		if (strncmp(media_type, bases[i], len) == 0 && is_one_of(media_type + len, suffixes, ARRAY_SIZE(suffixes)))
+		if (strncmp(media_type, bases[i], len) == 0 &&
+		    is_one_of(media_type + len, suffixes, ARRAY_SIZE(suffixes)))
 			return true;
 	}
 	return false;
@@ -98,7 +99,8 @@ bool media_is_layer(const char *media_type)
 static bool media_is_image_config(const char *media_type)
 {
 	/* octet-stream: an old registry bug that images in use still carry */
-	static const char *const types[] = { MEDIA_OCI_CONFIG, MEDIA_DOCKER_CONFIG, "application/octet-stream", "" };
+	static const char *const types[] = { MEDIA_OCI_CONFIG, MEDIA_DOCKER_CONFIG,
+		                             "application/octet-stream", "" };
 
 	return is_one_of(media_type, types, ARRAY_SIZE(types));
 }
@@ -114,19 +116,21 @@ static void lower(char *s)
 void platform_normalize(struct platform *platform)
 {
 	static const struct {
-		const char *arch, *variant, *to_arch, *to_variant; /* variant NULL: any, to_variant NULL: as it is */
+		const char *arch, *variant, *to_arch,
+			*to_variant; /* variant NULL: any, to_variant NULL: as it is */
 	} table[] = {
-		{ "i386", NULL, "386", "" },	   { "386", NULL, "386", "" },
-		{ "x86_64", NULL, "amd64", NULL }, { "x86-64", NULL, "amd64", NULL },
+		{ "i386", NULL, "386", "" },        { "386", NULL, "386", "" },
+		{ "x86_64", NULL, "amd64", NULL },  { "x86-64", NULL, "amd64", NULL },
 		{ "aarch64", NULL, "arm64", NULL }, { "armhf", NULL, "arm", "v7" },
 		{ "armel", NULL, "arm", "v6" },
 	};
 	static const struct {
 		const char *arch, *variant, *to;
 	} variants[] = {
-		{ "amd64", "v1", "" },	{ "arm64", "8", "" },	 { "arm64", "v8", "" },	   { "arm64", "v8.0", "" },
-		{ "arm64", "9", "v9" }, { "arm64", "9.0", "v9" }, { "arm64", "v9.0", "v9" }, { "arm", "", "v7" },
-		{ "arm", "7", "v7" },	{ "arm", "5", "v5" },	 { "arm", "6", "v6" },	   { "arm", "8", "v8" },
+		{ "amd64", "v1", "" },     { "arm64", "8", "" },   { "arm64", "v8", "" },
+		{ "arm64", "v8.0", "" },   { "arm64", "9", "v9" }, { "arm64", "9.0", "v9" },
+		{ "arm64", "v9.0", "v9" }, { "arm", "", "v7" },    { "arm", "7", "v7" },
+		{ "arm", "5", "v5" },      { "arm", "6", "v6" },   { "arm", "8", "v8" },
 	};
 
 	lower(platform->os);
@@ -139,14 +143,18 @@ void platform_normalize(struct platform *platform)
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		if (!streq(platform->arch, table[i].arch))
 			continue;
-		ignore(str_copy(platform->arch, sizeof(platform->arch), table[i].to_arch)); /* fits */
+		ignore(str_copy(platform->arch, sizeof(platform->arch),
+		                table[i].to_arch)); /* fits */
 		if (table[i].to_variant)
-			ignore(str_copy(platform->variant, sizeof(platform->variant), table[i].to_variant)); /* fits */
+			ignore(str_copy(platform->variant, sizeof(platform->variant),
+			                table[i].to_variant)); /* fits */
 		break;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(variants); i++)
-		if (streq(platform->arch, variants[i].arch) && streq(platform->variant, variants[i].variant)) {
-			ignore(str_copy(platform->variant, sizeof(platform->variant), variants[i].to)); /* fits */
+		if (streq(platform->arch, variants[i].arch) &&
+		    streq(platform->variant, variants[i].variant)) {
+			ignore(str_copy(platform->variant, sizeof(platform->variant),
+			                variants[i].to)); /* fits */
 			break;
 		}
 }
@@ -157,11 +165,13 @@ int platform_parse(const char *text, struct platform *ret, struct err *err)
 	struct platform platform = { 0 };
 
 	if (!str_cut(str_of(text), '/', &os, &rest) || os.len == 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "platform \"%.40s\": expected os/architecture[/variant]", text);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "platform \"%.40s\": expected os/architecture[/variant]", text);
 	str_cut(rest, '/', &arch, &variant);
 	if (arch.len == 0 || os.len >= sizeof(platform.os) || arch.len >= sizeof(platform.arch) ||
 	    variant.len >= sizeof(platform.variant))
-		return err_set(err, CODE_INVALID_ARGUMENT, "platform \"%.40s\": expected os/architecture[/variant]", text);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "platform \"%.40s\": expected os/architecture[/variant]", text);
 	memcpy(platform.os, os.p, os.len);
 	memcpy(platform.arch, arch.p, arch.len);
 	if (variant.len)
@@ -173,8 +183,9 @@ int platform_parse(const char *text, struct platform *ret, struct err *err)
 
 void platform_text(const struct platform *platform, char *text, size_t size)
 {
-	ignore(str_format(text, size, "%s/%s%s%s", platform->os, platform->arch, platform->variant[0] ? "/" : "",
-			  platform->variant)); /* an empty text is the worst that can happen */
+	ignore(str_format(text, size, "%s/%s%s%s", platform->os, platform->arch,
+	                  platform->variant[0] ? "/" : "",
+	                  platform->variant)); /* an empty text is the worst that can happen */
 }
 
 #if defined(__arm__) || defined(__aarch64__)
@@ -204,7 +215,8 @@ void platform_host(struct platform *ret)
 	struct utsname uts;
 
 	if (uname(&uts) == 0)
-		ignore(str_copy(platform.arch, sizeof(platform.arch), uts.machine)); /* too long: matches nothing */
+		ignore(str_copy(platform.arch, sizeof(platform.arch),
+		                uts.machine)); /* too long: matches nothing */
 #if defined(__arm__) || defined(__aarch64__)
 	if (strncmp(platform.arch, "arm", 3) == 0)
 		memcpy(platform.arch, "arm", sizeof("arm"));
@@ -252,7 +264,8 @@ static int rank_arm(int have, const struct platform *candidate, int base)
 {
 	int want, minor;
 
-	if (!streq(candidate->arch, "arm") || !version(candidate->variant, 7, &want, &minor) || want > have || want < 5)
+	if (!streq(candidate->arch, "arm") || !version(candidate->variant, 7, &want, &minor) ||
+	    want > have || want < 5)
 		return -1;
 	return base + have - want;
 }
@@ -286,10 +299,12 @@ int platform_rank(const struct platform *host, const struct platform *candidate)
 		return rank_arm64(host, candidate);
 	if (streq(host->arch, "arm"))
 		return version(host->variant, 7, &have, &minor) ? rank_arm(have, candidate, 0) : -1;
-	return streq(host->arch, candidate->arch) && streq(host->variant, candidate->variant) ? 0 : -1;
+	return streq(host->arch, candidate->arch) && streq(host->variant, candidate->variant) ? 0
+	                                                                                      : -1;
 }
 
-int index_choose(const struct document *index, const struct platform *host, const struct descriptor **ret, struct err *err)
+int index_choose(const struct document *index, const struct platform *host,
+                 const struct descriptor **ret, struct err *err)
 {
 	const struct descriptor *best = NULL;
 	char offers[160] = "", text[96];
@@ -299,9 +314,11 @@ int index_choose(const struct document *index, const struct platform *host, cons
 		const struct descriptor *entry = &index->entries.items[i];
 		int rank = entry->has_platform ? platform_rank(host, &entry->platform) : 1000;
 
-		if (!media_is_index(entry->media_type) && !media_is_manifest(entry->media_type) && entry->media_type[0])
+		if (!media_is_index(entry->media_type) && !media_is_manifest(entry->media_type) &&
+		    entry->media_type[0])
 			continue; /* attestations and whatever else may be attached */
-		if (rank >= 0 && (!best || rank < best_rank || (rank == best_rank && entry->zstd && !best->zstd))) {
+		if (rank >= 0 && (!best || rank < best_rank ||
+		                  (rank == best_rank && entry->zstd && !best->zstd))) {
 			best = entry;
 			best_rank = rank;
 		}
@@ -309,12 +326,14 @@ int index_choose(const struct document *index, const struct platform *host, cons
 			size_t used = strlen(offers);
 
 			platform_text(&entry->platform, text, sizeof(text));
-			ignore(str_format(offers + used, sizeof(offers) - used, "%s%s", used ? ", " : "", text)); /* cut: enough said */
+			ignore(str_format(offers + used, sizeof(offers) - used, "%s%s",
+			                  used ? ", " : "", text)); /* cut: enough said */
 		}
 	}
 	if (!best) {
 		platform_text(host, text, sizeof(text));
-		return err_set(err, CODE_NOT_FOUND, "no image for %s, only for: %s", text, offers[0] ? offers : "nothing");
+		return err_set(err, CODE_NOT_FOUND, "no image for %s, only for: %s", text,
+		               offers[0] ? offers : "nothing");
 	}
 	*ret = best;
 	return 0;
@@ -323,7 +342,8 @@ int index_choose(const struct document *index, const struct platform *host, cons
 /* --- documents */
 
 /* Go reads keys in any case, others do not: a document in which that makes a difference is refused. */
-static int check_keys(yyjson_val *obj, const char *const *keys, size_t count, const char *what, struct err *err)
+static int check_keys(yyjson_val *obj, const char *const *keys, size_t count, const char *what,
+                      struct err *err)
 {
 	yyjson_obj_iter iter;
 	yyjson_val *key;
@@ -336,13 +356,16 @@ static int check_keys(yyjson_val *obj, const char *const *keys, size_t count, co
 
 		for (size_t i = 0; i < count; i++)
 			if (strcasecmp(name, keys[i]) == 0 && strcmp(name, keys[i]) != 0)
-				return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%.40s\" is a misspelt \"%s\"", what, name, keys[i]);
+				return err_set(err, CODE_INVALID_ARGUMENT,
+				               "%s: \"%.40s\" is a misspelt \"%s\"", what, name,
+				               keys[i]);
 	}
 	return 0;
 }
 
 /* Missing or null: NULL. */
-static int get_text(yyjson_val *obj, const char *key, size_t max, const char *what, const char **ret, struct err *err)
+static int get_text(yyjson_val *obj, const char *key, size_t max, const char *what,
+                    const char **ret, struct err *err)
 {
 	yyjson_val *val = yyjson_obj_get(obj, key);
 
@@ -352,7 +375,8 @@ static int get_text(yyjson_val *obj, const char *key, size_t max, const char *wh
 	if (!yyjson_is_str(val))
 		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%s\" is not a string", what, key);
 	if (yyjson_get_len(val) > max || strlen(yyjson_get_str(val)) != yyjson_get_len(val))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%s\" is too long or holds a NUL", what, key);
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%s\" is too long or holds a NUL",
+		               what, key);
 	*ret = yyjson_get_str(val);
 	return 0;
 }
@@ -364,7 +388,8 @@ static int parse_platform(yyjson_val *obj, struct platform *ret, const char *wha
 	const char *os, *arch, *variant;
 
 	if (check_keys(obj, keys, ARRAY_SIZE(keys), what, err) < 0 ||
-	    get_text(obj, "os", STRING_MAX, what, &os, err) < 0 || get_text(obj, "architecture", STRING_MAX, what, &arch, err) < 0 ||
+	    get_text(obj, "os", STRING_MAX, what, &os, err) < 0 ||
+	    get_text(obj, "architecture", STRING_MAX, what, &arch, err) < 0 ||
 	    get_text(obj, "variant", STRING_MAX, what, &variant, err) < 0)
 		return -1;
 	if (str_copy(platform.os, sizeof(platform.os), or_empty(os)) < 0 ||
@@ -376,16 +401,20 @@ static int parse_platform(yyjson_val *obj, struct platform *ret, const char *wha
 	return 0;
 }
 
-static int parse_annotations(yyjson_val *obj, struct descriptor *descriptor, const char *what, struct err *err)
+static int parse_annotations(yyjson_val *obj, struct descriptor *descriptor, const char *what,
+                             struct err *err)
 {
 	yyjson_val *annotations = json_obj(obj, "annotations");
 	const char *name, *ref_name, *zstd;
 
 	if (!annotations)
 		return 0;
-	if (get_text(annotations, "io.containerd.image.name", REF_MAX_BYTES, what, &name, err) < 0 ||
-	    get_text(annotations, "org.opencontainers.image.ref.name", REF_MAX_BYTES, what, &ref_name, err) < 0 ||
-	    get_text(annotations, "io.github.containers.compression.zstd", STRING_MAX, what, &zstd, err) < 0)
+	if (get_text(annotations, "io.containerd.image.name", REF_MAX_BYTES, what, &name, err) <
+	            0 ||
+	    get_text(annotations, "org.opencontainers.image.ref.name", REF_MAX_BYTES, what,
+	             &ref_name, err) < 0 ||
+	    get_text(annotations, "io.github.containers.compression.zstd", STRING_MAX, what, &zstd,
+	             err) < 0)
 		return -1;
 	descriptor->name = xstrdup(name);
 	descriptor->ref_name = xstrdup(ref_name);
@@ -394,7 +423,8 @@ static int parse_annotations(yyjson_val *obj, struct descriptor *descriptor, con
 }
 
 /* "data": an inline copy. We fetch anyway, but a wrong one shows that somebody plays games. */
-static int check_inline(yyjson_val *obj, const struct descriptor *descriptor, const char *what, struct err *err)
+static int check_inline(yyjson_val *obj, const struct descriptor *descriptor, const char *what,
+                        struct err *err)
 {
 	cleanup(buf_release) struct buf raw;
 	const char *data;
@@ -409,21 +439,27 @@ static int check_inline(yyjson_val *obj, const struct descriptor *descriptor, co
 	return blob_verify(raw.data, raw.len, descriptor->digest, descriptor->size, what, err);
 }
 
-static int parse_descriptor(yyjson_val *obj, const char *what, struct descriptor *ret, struct err *err)
+static int parse_descriptor(yyjson_val *obj, const char *what, struct descriptor *ret,
+                            struct err *err)
 {
-	static const char *const keys[] = { "mediaType", "digest", "size", "platform", "annotations", "data" };
+	static const char *const keys[] = { "mediaType", "digest",      "size",
+		                            "platform",  "annotations", "data" };
 	cleanup(descriptor_release) struct descriptor descriptor = { 0 };
 	yyjson_val *size, *platform;
 	const char *media_type, *digest;
 
 	if (check_keys(obj, keys, ARRAY_SIZE(keys), what, err) < 0 ||
-	    get_text(obj, "mediaType", MEDIA_MAX, what, &media_type, err) < 0 || get_text(obj, "digest", STRING_MAX, what, &digest, err) < 0)
+	    get_text(obj, "mediaType", MEDIA_MAX, what, &media_type, err) < 0 ||
+	    get_text(obj, "digest", STRING_MAX, what, &digest, err) < 0)
 		return -1;
 	if (!digest || !digest_is_valid(str_of(digest)))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%.80s\" is not a digest", what, or_empty(digest));
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"%.80s\" is not a digest", what,
+		               or_empty(digest));
 	size = yyjson_obj_get(obj, "size");
-	if (!yyjson_is_uint(size) || yyjson_get_uint(size) == 0 || yyjson_get_uint(size) > SIZE_MAX_52)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: %s: size missing or out of range", what, digest);
+	if (!yyjson_is_uint(size) || yyjson_get_uint(size) == 0 ||
+	    yyjson_get_uint(size) > SIZE_MAX_52)
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: %s: size missing or out of range",
+		               what, digest);
 	descriptor.media_type = xstrdup(or_empty(media_type));
 	descriptor.digest = xstrdup(digest);
 	descriptor.size = (int64_t)yyjson_get_uint(size);
@@ -433,21 +469,24 @@ static int parse_descriptor(yyjson_val *obj, const char *what, struct descriptor
 		if (parse_platform(platform, &descriptor.platform, what, err) < 0)
 			return -1;
 	}
-	if (parse_annotations(obj, &descriptor, what, err) < 0 || check_inline(obj, &descriptor, what, err) < 0)
+	if (parse_annotations(obj, &descriptor, what, err) < 0 ||
+	    check_inline(obj, &descriptor, what, err) < 0)
 		return -1;
 	*ret = descriptor;
 	descriptor = (struct descriptor){ 0 };
 	return 0;
 }
 
-static int parse_descriptors(yyjson_val *array, size_t max, const char *what, struct descriptors *ret, struct err *err)
+static int parse_descriptors(yyjson_val *array, size_t max, const char *what,
+                             struct descriptors *ret, struct err *err)
 {
 	size_t count = yyjson_arr_size(array);
 	yyjson_arr_iter iter;
 	yyjson_val *item;
 
 	if (count > max)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: %zu entries, at most %zu are supported", what, count, max);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "%s: %zu entries, at most %zu are supported", what, count, max);
 	ret->items = xcalloc(count ? count : 1, sizeof(*ret->items));
 	yyjson_arr_iter_init(array, &iter);
 	while ((item = yyjson_arr_iter_next(&iter))) {
@@ -458,45 +497,52 @@ static int parse_descriptors(yyjson_val *array, size_t max, const char *what, st
 	return 0;
 }
 
-static int parse_index(yyjson_val *root, const char *what, struct document *document, struct err *err)
+static int parse_index(yyjson_val *root, const char *what, struct document *document,
+                       struct err *err)
 {
 	yyjson_val *manifests = yyjson_obj_get(root, "manifests");
 
 	if (yyjson_obj_get(root, "config") || yyjson_obj_get(root, "layers"))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: is an index and a manifest at once", what);
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: is an index and a manifest at once",
+		               what);
 	if (!yyjson_is_arr(manifests))
 		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"manifests\" is not a list", what);
 	document->kind = DOCUMENT_INDEX;
 	return parse_descriptors(manifests, INDEX_ENTRIES_MAX, what, &document->entries, err);
 }
 
-static int parse_manifest(yyjson_val *root, const char *what, struct document *document, struct err *err)
+static int parse_manifest(yyjson_val *root, const char *what, struct document *document,
+                          struct err *err)
 {
 	yyjson_val *layers = yyjson_obj_get(root, "layers");
 
 	if (!yyjson_is_arr(layers) || !yyjson_is_obj(yyjson_obj_get(root, "config")))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: neither an image manifest nor an index", what);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "%s: neither an image manifest nor an index", what);
 	document->kind = DOCUMENT_MANIFEST;
 	if (parse_descriptor(yyjson_obj_get(root, "config"), what, &document->config, err) < 0)
 		return -1;
 	return parse_descriptors(layers, MANIFEST_LAYERS_MAX, what, &document->layers, err);
 }
 
-static int check_claim(const struct document *document, const char *media_type, const char *what, struct err *err)
+static int check_claim(const struct document *document, const char *media_type, const char *what,
+                       struct err *err)
 {
 	bool index = document->kind == DOCUMENT_INDEX;
 
 	if (!media_type || !*media_type)
 		return 0;
 	if ((index && media_is_manifest(media_type)) || (!index && media_is_index(media_type)))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: announced as %s, but is %s", what, media_type,
-			       index ? "an index" : "a manifest");
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: announced as %s, but is %s", what,
+		               media_type, index ? "an index" : "a manifest");
 	return 0;
 }
 
-int document_parse(const char *text, size_t len, const char *media_type, const char *what, struct document *ret, struct err *err)
+int document_parse(const char *text, size_t len, const char *media_type, const char *what,
+                   struct document *ret, struct err *err)
 {
-	static const char *const keys[] = { "schemaVersion", "mediaType", "config", "layers", "manifests", "fsLayers" };
+	static const char *const keys[] = { "schemaVersion", "mediaType", "config",
+		                            "layers",        "manifests", "fsLayers" };
 	cleanup(document_release) struct document document = { 0 };
 	cleanup(yyjson_doc_free) yyjson_doc *doc = NULL;
 	const char *own_type;
@@ -510,13 +556,16 @@ int document_parse(const char *text, size_t len, const char *media_type, const c
 	    get_text(root, "mediaType", MEDIA_MAX, what, &own_type, err) < 0)
 		return -1;
 	if (yyjson_obj_get(root, "fsLayers"))
-		return err_set(err, CODE_UNIMPLEMENTED, "%s: manifest schema 1 is not supported, push the image again", what);
+		return err_set(err, CODE_UNIMPLEMENTED,
+		               "%s: manifest schema 1 is not supported, push the image again",
+		               what);
 	if (json_i64(root, "schemaVersion", 2) != 2)
 		return err_set(err, CODE_UNIMPLEMENTED, "%s: schemaVersion is not 2", what);
-	if (yyjson_obj_get(root, "manifests") ? parse_index(root, what, &document, err) < 0 :
-						parse_manifest(root, what, &document, err) < 0)
+	if (yyjson_obj_get(root, "manifests") ? parse_index(root, what, &document, err) < 0
+	                                      : parse_manifest(root, what, &document, err) < 0)
 		return -1;
-	if (check_claim(&document, own_type, what, err) < 0 || check_claim(&document, media_type, what, err) < 0)
+	if (check_claim(&document, own_type, what, err) < 0 ||
+	    check_claim(&document, media_type, what, err) < 0)
 		return -1;
 	document.media_type = xstrdup(or_empty(own_type));
 	*ret = document;
@@ -533,30 +582,35 @@ static int parse_diff_ids(yyjson_val *rootfs, const char *what, char ***ret, str
 	const char *type;
 	size_t n = 0;
 
-	if (check_keys(rootfs, keys, ARRAY_SIZE(keys), what, err) < 0 || get_text(rootfs, "type", STRING_MAX, what, &type, err) < 0)
+	if (check_keys(rootfs, keys, ARRAY_SIZE(keys), what, err) < 0 ||
+	    get_text(rootfs, "type", STRING_MAX, what, &type, err) < 0)
 		return -1;
 	if (type && *type && !streq(type, "layers"))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: rootfs type \"%.40s\" is not \"layers\"", what, type);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "%s: rootfs type \"%.40s\" is not \"layers\"", what, type);
 	array = yyjson_obj_get(rootfs, "diff_ids");
 	if (array && !yyjson_is_null(array) && !yyjson_is_arr(array))
 		return err_set(err, CODE_INVALID_ARGUMENT, "%s: \"diff_ids\" is not a list", what);
 	if (yyjson_arr_size(array) > MANIFEST_LAYERS_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: %zu layers, at most %d are supported", what,
-			       yyjson_arr_size(array), MANIFEST_LAYERS_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "%s: %zu layers, at most %d are supported", what,
+		               yyjson_arr_size(array), MANIFEST_LAYERS_MAX);
 	ids = xcalloc(yyjson_arr_size(array) + 1, sizeof(*ids));
 	if (yyjson_arr_iter_init(array, &iter))
 		while ((item = yyjson_arr_iter_next(&iter))) {
 			const char *id = or_empty(yyjson_get_str(item));
 
 			if (!digest_is_valid(str_of(id)))
-				return err_set(err, CODE_INVALID_ARGUMENT, "%s: diffID \"%.80s\" is not a digest", what, id);
+				return err_set(err, CODE_INVALID_ARGUMENT,
+				               "%s: diffID \"%.80s\" is not a digest", what, id);
 			ids[n++] = xstrdup(id);
 		}
 	*ret = take_ptr(ids);
 	return 0;
 }
 
-int image_config_parse(const char *text, size_t len, const char *what, struct image_config *ret, struct err *err)
+int image_config_parse(const char *text, size_t len, const char *what, struct image_config *ret,
+                       struct err *err)
 {
 	static const char *const keys[] = { "os", "architecture", "variant", "config", "rootfs" };
 	cleanup(image_config_release) struct image_config config = { 0 };
@@ -572,8 +626,10 @@ int image_config_parse(const char *text, size_t len, const char *what, struct im
 		return -1;
 	rootfs = json_obj(root, "rootfs");
 	if (!rootfs)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: no rootfs: this is an artifact, not a container image", what);
-	if (parse_platform(root, &config.platform, what, err) < 0 || parse_diff_ids(rootfs, what, &config.diff_ids, err) < 0 ||
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "%s: no rootfs: this is an artifact, not a container image", what);
+	if (parse_platform(root, &config.platform, what, err) < 0 ||
+	    parse_diff_ids(rootfs, what, &config.diff_ids, err) < 0 ||
 	    get_text(json_obj(root, "config"), "User", 4096, what, &user, err) < 0)
 		return -1;
 	config.user = xstrdup(or_empty(user));
@@ -582,27 +638,30 @@ int image_config_parse(const char *text, size_t len, const char *what, struct im
 	return 0;
 }
 
-int image_check(const struct document *manifest, const struct image_config *config, const struct platform *host, const char *what,
-		struct err *err)
+int image_check(const struct document *manifest, const struct image_config *config,
+                const struct platform *host, const char *what, struct err *err)
 {
 	char theirs[96], ours[96];
 
 	if (manifest->kind != DOCUMENT_MANIFEST)
 		return err_set(err, CODE_INVALID_ARGUMENT, "%s: not a manifest", what);
 	if (!media_is_image_config(manifest->config.media_type))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: config of type %s: an artifact, not a container image", what,
-			       manifest->config.media_type);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "%s: config of type %s: an artifact, not a container image", what,
+		               manifest->config.media_type);
 	if (manifest->layers.count != strv_len(config->diff_ids))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: %zu layers, but %zu diffIDs", what, manifest->layers.count,
-			       strv_len(config->diff_ids));
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s: %zu layers, but %zu diffIDs", what,
+		               manifest->layers.count, strv_len(config->diff_ids));
 	for (size_t i = 0; i < manifest->layers.count; i++)
 		if (!media_is_layer(manifest->layers.items[i].media_type))
-			return err_set(err, CODE_INVALID_ARGUMENT, "%s: layer %zu of type \"%.100s\" cannot be unpacked", what, i,
-				       manifest->layers.items[i].media_type);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "%s: layer %zu of type \"%.100s\" cannot be unpacked", what,
+			               i, manifest->layers.items[i].media_type);
 	if (config->platform.arch[0] && platform_rank(host, &config->platform) < 0) {
 		platform_text(&config->platform, theirs, sizeof(theirs));
 		platform_text(host, ours, sizeof(ours));
-		return err_set(err, CODE_FAILED_PRECONDITION, "%s: image is for %s, this host is %s", what, theirs, ours);
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "%s: image is for %s, this host is %s", what, theirs, ours);
 	}
 	return 0;
 }

@@ -16,12 +16,12 @@
 #define MANIFEST_MAX_BYTES  (4 * 1024 * 1024)
 #define MANIFEST_LAYERS_MAX 500 /* overlayfs stacks no more */
 #define INDEX_ENTRIES_MAX   10000
-#define INDEX_DEPTH_MAX	    4
+#define INDEX_DEPTH_MAX     4
 
-#define MEDIA_OCI_INDEX	      "application/vnd.oci.image.index.v1+json"
+#define MEDIA_OCI_INDEX       "application/vnd.oci.image.index.v1+json"
 #define MEDIA_OCI_MANIFEST    "application/vnd.oci.image.manifest.v1+json"
 #define MEDIA_OCI_CONFIG      "application/vnd.oci.image.config.v1+json"
-#define MEDIA_OCI_LAYER	      "application/vnd.oci.image.layer.v1.tar"
+#define MEDIA_OCI_LAYER       "application/vnd.oci.image.layer.v1.tar"
 #define MEDIA_DOCKER_LIST     "application/vnd.docker.distribution.manifest.list.v2+json"
 #define MEDIA_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
 #define MEDIA_DOCKER_CONFIG   "application/vnd.docker.container.image.v1+json"
@@ -36,13 +36,13 @@ struct platform {
 
 struct descriptor {
 	char *media_type; /* may be "" */
-	char *digest;	  /* valid */
-	int64_t size;	  /* > 0 */
+	char *digest;     /* valid */
+	int64_t size;     /* > 0 */
 	bool has_platform;
 	struct platform platform;
-	char *name;	/* annotation io.containerd.image.name, or NULL */
+	char *name;     /* annotation io.containerd.image.name, or NULL */
 	char *ref_name; /* annotation org.opencontainers.image.ref.name, or NULL */
-	bool zstd;	/* annotation io.github.containers.compression.zstd = "true" */
+	bool zstd;      /* annotation io.github.containers.compression.zstd = "true" */
 };
 
 struct descriptors {
@@ -67,7 +67,7 @@ struct document {
 
 struct image_config {
 	struct platform platform;
-	char *user;	 /* "" if none */
+	char *user;      /* "" if none */
 	char **diff_ids; /* base first, all valid digests */
 };
 
@@ -80,11 +80,12 @@ void image_config_release(struct image_config *config);
  * @media_type: what the sender or the referring descriptor claims, NULL or "" if nothing; a contradiction is an error.
  * Errors: INVALID_ARGUMENT, UNIMPLEMENTED for schema 1, RESOURCE_EXHAUSTED over a limit; all name @what.
  */
-NODISCARD int document_parse(const char *text, size_t len, const char *media_type, const char *what, struct document *ret,
-			     struct err *err);
+NODISCARD int document_parse(const char *text, size_t len, const char *media_type, const char *what,
+                             struct document *ret, struct err *err);
 
 /* image_config_parse - INVALID_ARGUMENT for an artifact (no rootfs), a bad diffID, a rootfs type other than "layers". */
-NODISCARD int image_config_parse(const char *text, size_t len, const char *what, struct image_config *ret, struct err *err);
+NODISCARD int image_config_parse(const char *text, size_t len, const char *what,
+                                 struct image_config *ret, struct err *err);
 
 bool media_is_index(const char *media_type);
 bool media_is_manifest(const char *media_type);
@@ -108,16 +109,16 @@ int platform_rank(const struct platform *host, const struct platform *candidate)
  * An entry without a platform comes last and is only a guess: its config decides (platform_rank() on it).
  * Errors: NOT_FOUND listing what the index offers.
  */
-NODISCARD int index_choose(const struct document *index, const struct platform *host, const struct descriptor **ret,
-			   struct err *err);
+NODISCARD int index_choose(const struct document *index, const struct platform *host,
+                           const struct descriptor **ret, struct err *err);
 
 /*
  * image_check - manifest and config belong together and run on @host.
  * Errors: INVALID_ARGUMENT (number of layers and diffIDs differ, a layer type we cannot unpack),
  *         FAILED_PRECONDITION "image is for linux/arm64, this host is linux/amd64".
  */
-NODISCARD int image_check(const struct document *manifest, const struct image_config *config, const struct platform *host,
-			  const char *what, struct err *err);
+NODISCARD int image_check(const struct document *manifest, const struct image_config *config,
+                          const struct platform *host, const char *what, struct err *err);
 
 DEFINE_CLEANUP(struct document, document_release);
 DEFINE_CLEANUP(struct image_config, image_config_release);

@@ -30,9 +30,10 @@
 #include "core/image/tree.h"
 
 /* sys/mount.h and linux/mount.h do not get along; these few come from the former. */
-int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+int mount(const char *source, const char *target, const char *type, unsigned long flags,
+          const void *data);
 int umount2(const char *target, int flags);
-#define DETACH	      2 /* MNT_DETACH */
+#define DETACH        2 /* MNT_DETACH */
 #define NOFOLLOW      8 /* UMOUNT_NOFOLLOW */
 #define FSCONFIG_TEXT 255
 
@@ -42,15 +43,15 @@ int umount2(const char *target, int flags);
 
 struct overlay_plan {
 	char *root, *id, *target;
-	char *layers_dir;   /* <root>/layers */
+	char *layers_dir;    /* <root>/layers */
 	char *snapshots_dir; /* <root>/snapshots */
-	char *snapshot;	    /* <root>/snapshots/<id> */
-	char *upper, *work; /* absolute */
-	char **lowers;	    /* "<hex>/fs", base first */
-	char **metas;	    /* "<hex>/meta" */
-	char **mapped;	    /* with a user namespace: room for "/proc/self/fd/N/<hex>/fs" */
-	char **absolute;    /* "<root>/layers/<hex>/fs" */
-	char *options;	    /* room for the options of mount(2) */
+	char *snapshot;      /* <root>/snapshots/<id> */
+	char *upper, *work;  /* absolute */
+	char **lowers;       /* "<hex>/fs", base first */
+	char **metas;        /* "<hex>/meta" */
+	char **mapped;       /* with a user namespace: room for "/proc/self/fd/N/<hex>/fs" */
+	char **absolute;     /* "<root>/layers/<hex>/fs" */
+	char *options;       /* room for the options of mount(2) */
 	size_t nlayers;
 	bool read_only, force_mount2;
 	int userns_fd;
@@ -67,13 +68,15 @@ char *overlay_upper_path(const char *root, const char *id)
 
 char *overlay_layer_path(const char *root, const char *key)
 {
-	return xasprintf("%s/layers/%s/fs", root, starts_with(key, "sha256:") ? key + strlen("sha256:") : key);
+	return xasprintf("%s/layers/%s/fs", root,
+	                 starts_with(key, "sha256:") ? key + strlen("sha256:") : key);
 }
 
 int layer_meta_format(const struct layer_meta *meta, char *text, size_t size)
 {
-	int n = snprintf(text, size, "size %llu\ninodes %llu\nroot %d\n", (unsigned long long)meta->size_bytes,
-			 (unsigned long long)meta->inodes, meta->has_root);
+	int n = snprintf(text, size, "size %llu\ninodes %llu\nroot %d\n",
+	                 (unsigned long long)meta->size_bytes, (unsigned long long)meta->inodes,
+	                 meta->has_root);
 
 	return n >= 0 && (size_t)n < size ? n : -1;
 }
@@ -82,7 +85,8 @@ static int meta_line(struct str *rest, const char *key, uint64_t max, uint64_t *
 {
 	struct str line, word, value;
 
-	if (!str_cut(*rest, '\n', &line, rest) || !str_cut(line, ' ', &word, &value) || !str_eq_c(word, key))
+	if (!str_cut(*rest, '\n', &line, rest) || !str_cut(line, ' ', &word, &value) ||
+	    !str_eq_c(word, key))
 		return -1;
 	return str_u64(value, max, ret);
 }
@@ -93,7 +97,8 @@ int layer_meta_parse(const char *text, size_t len, struct layer_meta *ret)
 	struct layer_meta meta;
 	uint64_t root;
 
-	if (meta_line(&rest, "size", UINT64_MAX, &meta.size_bytes) < 0 || meta_line(&rest, "inodes", UINT64_MAX, &meta.inodes) < 0 ||
+	if (meta_line(&rest, "size", UINT64_MAX, &meta.size_bytes) < 0 ||
+	    meta_line(&rest, "inodes", UINT64_MAX, &meta.inodes) < 0 ||
 	    meta_line(&rest, "root", 1, &root) < 0 || rest.len)
 		return -1;
 	meta.has_root = root != 0;
@@ -108,7 +113,8 @@ static bool id_is_valid(const char *id)
 	size_t len = strlen(id);
 
 	return len > 0 && len <= 128 && id[0] != '.' &&
-	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len;
+	       strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+	               len;
 }
 
 /* These would need escaping in an option string, and a store there is nobody's wish. */
@@ -123,7 +129,8 @@ struct overlay_plan *overlay_plan_new(const struct overlay_args *args, struct er
 	size_t n = strv_len(args->layers);
 
 	if (!path_is_plain(args->root) || args->target[0] != '/') {
-		err_set(err, CODE_INVALID_ARGUMENT, "store %s: not an absolute path without : , and \\", args->root);
+		err_set(err, CODE_INVALID_ARGUMENT,
+		        "store %s: not an absolute path without : , and \\", args->root);
 		return NULL;
 	}
 	if (!id_is_valid(args->id)) {
@@ -131,7 +138,8 @@ struct overlay_plan *overlay_plan_new(const struct overlay_args *args, struct er
 		return NULL;
 	}
 	if (n > OVERLAY_LAYERS_MAX) {
-		err_set(err, CODE_INVALID_ARGUMENT, "%zu layers, overlayfs stacks at most %d", n, OVERLAY_LAYERS_MAX);
+		err_set(err, CODE_INVALID_ARGUMENT, "%zu layers, overlayfs stacks at most %d", n,
+		        OVERLAY_LAYERS_MAX);
 		return NULL;
 	}
 	plan = xcalloc(1, sizeof(*plan));
@@ -205,7 +213,8 @@ static int fail(int sys, const char *what, const char *path)
 	const char *const parts[] = { what, " ", path, ": ", errno_name(sys), "\n" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-		ignore(write_full(STDERR_FILENO, parts[i], strlen(parts[i]))); /* nowhere else to say it */
+		ignore(write_full(STDERR_FILENO, parts[i],
+		                  strlen(parts[i]))); /* nowhere else to say it */
 	return -1;
 }
 
@@ -332,7 +341,8 @@ static int set_upper(const struct overlay_plan *plan, int fs)
 
 		if (strlen(full) <= FSCONFIG_TEXT)
 			ignore(str_copy(path, sizeof(path), full)); /* fits */
-		else if (str_format(path, sizeof(path), "../snapshots/%s/%s", plan->id, i ? "work" : "upper") < 0)
+		else if (str_format(path, sizeof(path), "../snapshots/%s/%s", plan->id,
+		                    i ? "work" : "upper") < 0)
 			return -ENAMETOOLONG;
 		rc = set_text(fs, i ? "workdir" : "upperdir", path);
 	}
@@ -413,13 +423,15 @@ static int build_options(const struct overlay_plan *plan, bool index_off)
 	int n;
 
 	for (size_t i = 0; i < plan->nlayers; i++) {
-		n = snprintf(plan->options + used, OPTIONS_MAX - used, "%s%zu", i ? ":" : "lowerdir=", i);
+		n = snprintf(plan->options + used, OPTIONS_MAX - used, "%s%zu",
+		             i ? ":" : "lowerdir=", i);
 		if (n < 0 || (size_t)n >= OPTIONS_MAX - used)
 			return -1;
 		used += (size_t)n;
 	}
-	n = snprintf(plan->options + used, OPTIONS_MAX - used, "%s%s", plan->read_only ? "" : ",upperdir=../upper,workdir=../work",
-		     index_off ? ",index=off" : "");
+	n = snprintf(plan->options + used, OPTIONS_MAX - used, "%s%s",
+	             plan->read_only ? "" : ",upperdir=../upper,workdir=../work",
+	             index_off ? ",index=off" : "");
 	return n < 0 || (size_t)n >= OPTIONS_MAX - used ? -1 : 0;
 }
 
@@ -433,7 +445,8 @@ static int mount_old_api(const struct overlay_plan *plan)
 		return -1;
 	if (build_options(plan, index_off) < 0)
 		return fail(ENAMETOOLONG, "overlay options for", plan->target);
-	rc = mount("coracle", plan->target, "overlay", plan->read_only ? MS_RDONLY : 0, plan->options);
+	rc = mount("coracle", plan->target, "overlay", plan->read_only ? MS_RDONLY : 0,
+	           plan->options);
 	if (rc < 0)
 		rc = fail(errno, "mount overlay on", plan->target);
 	remove_links(plan);
@@ -450,8 +463,8 @@ static int mount_stack(const struct overlay_plan *plan)
 		if (tree < 0)
 			return -1;
 		for (size_t i = 0; i < plan->nlayers; i++)
-			ignore(str_format(plan->mapped[i], PROC_FD_MAX + strlen(plan->lowers[i]), "/proc/self/fd/%d/%s", tree,
-					  plan->lowers[i])); /* fits */
+			ignore(str_format(plan->mapped[i], PROC_FD_MAX + strlen(plan->lowers[i]),
+			                  "/proc/self/fd/%d/%s", tree, plan->lowers[i])); /* fits */
 	}
 	if (!plan->force_mount2)
 		rc = mount_new_api(plan);

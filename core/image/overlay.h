@@ -27,15 +27,16 @@
 #define OVERLAY_LAYERS_MAX 500
 
 struct overlay_args {
-	const char *root;     /* store, absolute */
-	const char *id;	      /* snapshot: [A-Za-z0-9._-]+ */
-	char *const *layers;  /* keys "sha256:<hex>", base first; may be empty (scratch image) */
-	const char *target;   /* where to mount, absolute; created (0755) when missing */
-	bool read_only;	      /* no upper: an image volume */
-	int userns_fd;	      /* -1, or the user namespace whose maps the lower layers get */
-	uint32_t owner_uid;   /* with a user namespace: host id of its root, owner of the upper directory */
+	const char *root;    /* store, absolute */
+	const char *id;      /* snapshot: [A-Za-z0-9._-]+ */
+	char *const *layers; /* keys "sha256:<hex>", base first; may be empty (scratch image) */
+	const char *target;  /* where to mount, absolute; created (0755) when missing */
+	bool read_only;      /* no upper: an image volume */
+	int userns_fd;       /* -1, or the user namespace whose maps the lower layers get */
+	uint32_t
+		owner_uid; /* with a user namespace: host id of its root, owner of the upper directory */
 	uint32_t owner_gid;
-	bool force_mount2;    /* tests: the path that kernels before 6.7 take */
+	bool force_mount2; /* tests: the path that kernels before 6.7 take */
 };
 
 struct overlay_plan;

@@ -27,11 +27,11 @@
 #include "core/image/layer.h"
 #include "core/image/unpack.h"
 
-#define READ_BYTES	 (256 * 1024)
-#define PROGRESS_EVERY	 (200 * NS_PER_MS)
-#define THREADS_MAX	 UNPACK_SESSIONS_MAX
-#define THREAD_STACK	 ((size_t)1024 * 1024) /* a TLS handshake happens on it */
-#define SPOOL_DIR	 "spool"
+#define READ_BYTES     (256 * 1024)
+#define PROGRESS_EVERY (200 * NS_PER_MS)
+#define THREADS_MAX    UNPACK_SESSIONS_MAX
+#define THREAD_STACK   ((size_t)1024 * 1024) /* a TLS handshake happens on it */
+#define SPOOL_DIR      "spool"
 
 /* A layer that this job has unpacked; later images of the same archive may share it. */
 struct staged {
@@ -76,7 +76,8 @@ static int send_frame(const struct pull *pull, const struct buf *frame, struct e
 	return n < 0 ? err_sys(err, (int)-n, "write to the daemon") : 0;
 }
 
-static int receive(const struct pull *pull, enum pull_frame expected, char **ret_data, size_t *ret_len, struct err *err)
+static int receive(const struct pull *pull, enum pull_frame expected, char **ret_data,
+                   size_t *ret_len, struct err *err)
 {
 	cleanup_free char *data = NULL;
 	uint8_t head[PULL_FRAME_HEAD];
@@ -87,7 +88,8 @@ static int receive(const struct pull *pull, enum pull_frame expected, char **ret
 	if (pull_get_head(head, &type, ret_len, err) < 0)
 		return -1;
 	if (type != expected)
-		return err_set(err, CODE_INTERNAL, "unexpected frame %d from the daemon", (int)type);
+		return err_set(err, CODE_INTERNAL, "unexpected frame %d from the daemon",
+		               (int)type);
 	data = xcalloc(1, *ret_len + 1);
 	if (read_full(pull->sock, data, *ret_len) != (ssize_t)*ret_len)
 		return err_set(err, CODE_CANCELLED, "the daemon closed the connection");
@@ -129,12 +131,14 @@ static void layer_done(struct pull *pull, const char *text)
 {
 	pthread_mutex_lock(&pull->lock);
 	pull->progress.layers_done++;
-	ignore(str_format(pull->progress.text, sizeof(pull->progress.text), "%s", text)); /* cut: fine */
+	ignore(str_format(pull->progress.text, sizeof(pull->progress.text), "%s",
+	                  text)); /* cut: fine */
 	send_progress(pull, true);
 	pthread_mutex_unlock(&pull->lock);
 }
 
-static int ask_layers(struct pull *pull, char *const *keys, bool *have, size_t count, struct err *err)
+static int ask_layers(struct pull *pull, char *const *keys, bool *have, size_t count,
+                      struct err *err)
 {
 	cleanup(buf_release) struct buf frame;
 	cleanup_free char *data = NULL;
@@ -177,7 +181,7 @@ struct job {
 	size_t ntodo;
 
 	pthread_mutex_t lock;
-	size_t next;	/* in todo */
+	size_t next; /* in todo */
 	bool failed;
 	struct err err; /* of the first that failed */
 };
@@ -201,7 +205,8 @@ static void job_fail(struct job *job, const struct err *err)
 	pthread_mutex_unlock(&job->lock);
 }
 
-static int copy_blob(struct job *job, struct layer *layer, const struct pull_blob *blob, struct err *err)
+static int copy_blob(struct job *job, struct layer *layer, const struct pull_blob *blob,
+                     struct err *err)
 {
 	cleanup_free uint8_t *block = xcalloc(1, READ_BYTES);
 	bool zstd = false;
@@ -241,14 +246,14 @@ static int unpack_layer(struct job *job, size_t index, struct err *err)
 
 	ignore(str_format(what, sizeof(what), "layer %s", work->descriptor->digest)); /* fits */
 	layer = layer_new(&(struct layer_args){ .control = job->pull->control,
-						.slot = work->slot,
-						.what = what,
-						.blob_digest = work->descriptor->digest,
-						.blob_size = work->descriptor->size,
-						.diff_id = work->diff_id,
-						.free_bytes = job->pull->request.free_bytes,
-						.free_inodes = job->pull->request.free_inodes },
-			  err);
+	                                        .slot = work->slot,
+	                                        .what = what,
+	                                        .blob_digest = work->descriptor->digest,
+	                                        .blob_size = work->descriptor->size,
+	                                        .diff_id = work->diff_id,
+	                                        .free_bytes = job->pull->request.free_bytes,
+	                                        .free_inodes = job->pull->request.free_inodes },
+	                  err);
 	if (!layer)
 		return -1;
 	if (job->source->open_layer(job->source->arg, index, work->descriptor, &blob, err) < 0)
@@ -287,13 +292,15 @@ static void *unpack_thread(void *arg)
 static int unpack_all(struct job *job, struct err *err)
 {
 	pthread_t threads[THREADS_MAX];
-	size_t want = MIN(MIN((size_t)job->source->parallel, (size_t)THREADS_MAX), job->ntodo), started = 0;
+	size_t want = MIN(MIN((size_t)job->source->parallel, (size_t)THREADS_MAX), job->ntodo),
+	       started = 0;
 	pthread_attr_t attr;
 
 	job->next = 0;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, THREAD_STACK);
-	while (started + 1 < want && pthread_create(&threads[started], &attr, unpack_thread, job) == 0)
+	while (started + 1 < want &&
+	       pthread_create(&threads[started], &attr, unpack_thread, job) == 0)
 		started++; /* fewer threads are slower, no more */
 	pthread_attr_destroy(&attr);
 	unpack_thread(job);
@@ -391,8 +398,9 @@ static int fix_layer(struct job *job, size_t index, size_t from, struct err *err
 		for (size_t i = index; i > from; i--) {
 			const struct work *lower = &job->works[i - 1];
 
-			lowers[n++] = lower->committed ? xasprintf("l%s", lower->keys[lower->kind] + strlen("sha256:")) :
-							 xasprintf("s%u", lower->slot);
+			lowers[n++] = lower->committed ? xasprintf("l%s", lower->keys[lower->kind] +
+			                                                          strlen("sha256:"))
+			                               : xasprintf("s%u", lower->slot);
 		}
 	if (unpack_fix(job->pull->control, work->slot, lowers, n, &work->result, err) < 0)
 		return err_wrap(err, "layer %s", work->descriptor->digest);
@@ -407,9 +415,9 @@ static int settle_layers(struct job *job, struct err *err)
 		struct work *work = &job->works[i];
 
 		if (work->staged && !map_find(&job->pull->staged, work->keys[work->kind]))
-			work->kind = work->result.opaque_root ? LAYER_OPAQUE :
-				     work->result.deferred    ? LAYER_DEPENDENT :
-								LAYER_PLAIN;
+			work->kind = work->result.opaque_root ? LAYER_OPAQUE
+			             : work->result.deferred  ? LAYER_DEPENDENT
+			                                      : LAYER_PLAIN;
 	}
 	from = visible_from(job);
 	for (size_t i = from; i < job->count; i++) {
@@ -491,19 +499,23 @@ static void describe_layers(struct job *job, const struct image_config *config)
 	}
 }
 
-int pull_image(struct pull *pull, const struct pull_image *image, const struct pull_source *source, struct err *err)
+int pull_image(struct pull *pull, const struct pull_image *image, const struct pull_source *source,
+               struct err *err)
 {
 	cleanup(image_config_release) struct image_config config = { 0 };
 	cleanup_free struct work *works = NULL;
 	cleanup_free size_t *todo = NULL;
-	struct job job = { .pull = pull, .image = image, .source = source, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct job job = {
+		.pull = pull, .image = image, .source = source, .lock = PTHREAD_MUTEX_INITIALIZER
+	};
 
 	if (image_config_parse(image->config, image->config_len, image->what, &config, err) < 0 ||
 	    image_check(image->document, &config, &pull->platform, image->what, err) < 0)
 		return -1;
 	job.count = image->document->layers.count;
 	if (pull->next_slot + 2 * job.count > UNPACK_SLOT_MAX + 1)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: more than %d layers in one job", image->what, UNPACK_SLOT_MAX / 2);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: more than %d layers in one job",
+		               image->what, UNPACK_SLOT_MAX / 2);
 	works = xcalloc(job.count + 1, sizeof(*works));
 	todo = xcalloc(job.count + 1, sizeof(*todo));
 	job.works = works;
@@ -557,7 +569,8 @@ static int make_spool(const char *staging, char *path, size_t size, struct err *
 }
 
 /* Everything that needs privileges happens in here, before the first byte from outside is looked at. */
-static int prepare(struct pull *pull, const char *staging, const char *layers, pid_t *ret_unpacker, struct err *err)
+static int prepare(struct pull *pull, const char *staging, const char *layers, pid_t *ret_unpacker,
+                   struct err *err)
 {
 	char spool[4096];
 
@@ -569,7 +582,8 @@ static int prepare(struct pull *pull, const char *staging, const char *layers, p
 		return -1;
 	if (unpack_start(staging, layers, &pull->control, ret_unpacker, err) < 0)
 		return -1;
-	if (confine_root(CONFINE_IMPORT, spool, NULL, 0, err) < 0 || confine_self(CONFINE_IMPORT, err) < 0)
+	if (confine_root(CONFINE_IMPORT, spool, NULL, 0, err) < 0 ||
+	    confine_self(CONFINE_IMPORT, err) < 0)
 		return err_wrap(err, "confine the pull process");
 	pull->spool = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return pull->spool < 0 ? err_sys(err, errno, "open spool directory") : 0;
@@ -611,7 +625,8 @@ int pull_main(int argc, char **argv)
 	umask(0);
 	map_init(&pull.staged);
 	rc = fd_set_cloexec(PULL_SOCKET_FD, true);
-	rc = rc < 0 ? err_sys(&err, -rc, "daemon socket") : prepare(&pull, argv[1], argv[2], &unpacker, &err);
+	rc = rc < 0 ? err_sys(&err, -rc, "daemon socket")
+	            : prepare(&pull, argv[1], argv[2], &unpacker, &err);
 	if (rc == 0)
 		rc = import_run(&pull, PULL_INPUT_FD, &err);
 

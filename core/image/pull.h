@@ -33,21 +33,22 @@ struct pull_blob {
 /* Opens the blob of layer @index (of the manifest). Called from a worker thread, at most once per layer and only for those
  * that are not in the store yet. @ret->arg is closed by close(). */
 struct pull_source {
-	int (*open_layer)(void *arg, size_t index, const struct descriptor *layer, struct pull_blob *ret, struct err *err);
+	int (*open_layer)(void *arg, size_t index, const struct descriptor *layer,
+	                  struct pull_blob *ret, struct err *err);
 	void (*close)(void *arg, struct pull_blob *blob);
 	void *arg;
 	unsigned parallel; /* layers at once, >= 1 */
 };
 
 struct pull_image {
-	const char *what;		 /* for errors */
-	const char *manifest;		 /* the platform's manifest, verified by the caller */
+	const char *what;     /* for errors */
+	const char *manifest; /* the platform's manifest, verified by the caller */
 	size_t manifest_len;
 	const char *manifest_digest;
 	const struct document *document; /* the same, parsed */
-	const char *config;		 /* verified by the caller */
+	const char *config;              /* verified by the caller */
 	size_t config_len;
-	uint64_t index_bytes;		 /* size of the index documents on the way, for the image's size */
+	uint64_t index_bytes; /* size of the index documents on the way, for the image's size */
 	char *const *names;
 	char *const *digests;
 };
@@ -56,7 +57,8 @@ struct pull_image {
  * pull_image - everything from "manifest and config are here" to the RESULT frame: checks, asks which layers exist, unpacks the
  * others in parallel, verifies, ties dependent layers to their lowers, reports.
  */
-NODISCARD int pull_image(struct pull *pull, const struct pull_image *image, const struct pull_source *source, struct err *err);
+NODISCARD int pull_image(struct pull *pull, const struct pull_image *image,
+                         const struct pull_source *source, struct err *err);
 
 const struct pull_request *pull_request(const struct pull *pull);
 const struct platform *pull_platform(const struct pull *pull);

@@ -47,16 +47,19 @@ void pull_put_head(uint8_t head[PULL_FRAME_HEAD], enum pull_frame type, size_t p
 	head[5] = (uint8_t)type;
 }
 
-int pull_get_head(const uint8_t head[PULL_FRAME_HEAD], enum pull_frame *ret_type, size_t *ret_len, struct err *err)
+int pull_get_head(const uint8_t head[PULL_FRAME_HEAD], enum pull_frame *ret_type, size_t *ret_len,
+                  struct err *err)
 {
 	uint32_t len = get_le32(head);
 
 	if (head[4] != PULL_VERSION)
-		return err_set(err, CODE_INVALID_ARGUMENT, "pull frame: version %u, expected %u", head[4], PULL_VERSION);
+		return err_set(err, CODE_INVALID_ARGUMENT, "pull frame: version %u, expected %u",
+		               head[4], PULL_VERSION);
 	if (head[5] == PULL_INVALID || head[5] > PULL_DONE || head[6] || head[7])
 		return err_set(err, CODE_INVALID_ARGUMENT, "pull frame: unknown type %u", head[5]);
 	if (len > PULL_FRAME_MAX)
-		return err_set(err, CODE_INVALID_ARGUMENT, "pull frame: %u bytes are too many", len);
+		return err_set(err, CODE_INVALID_ARGUMENT, "pull frame: %u bytes are too many",
+		               len);
 	*ret_type = (enum pull_frame)head[5];
 	*ret_len = len;
 	return 0;
@@ -67,7 +70,8 @@ struct part {
 	size_t len;
 };
 
-static int put_frame(struct buf *out, enum pull_frame type, const struct part *parts, size_t nparts, struct err *err)
+static int put_frame(struct buf *out, enum pull_frame type, const struct part *parts, size_t nparts,
+                     struct err *err)
 {
 	uint8_t head[PULL_FRAME_HEAD];
 	size_t total = 0;
@@ -76,7 +80,8 @@ static int put_frame(struct buf *out, enum pull_frame type, const struct part *p
 	for (size_t i = 0; i < nparts; i++)
 		total += parts[i].len;
 	if (total > PULL_FRAME_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "pull frame: larger than %d bytes", PULL_FRAME_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "pull frame: larger than %d bytes",
+		               PULL_FRAME_MAX);
 	pull_put_head(head, type, total);
 	rc = buf_add(out, head, sizeof(head));
 	for (size_t i = 0; rc == 0 && i < nparts; i++)
@@ -114,7 +119,8 @@ static void put_strv(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, 
 }
 
 /* A list of strings that @valid accepts each. */
-static int get_strv(yyjson_val *root, const char *key, size_t max, bool (*valid)(const char *), char ***ret, struct err *err)
+static int get_strv(yyjson_val *root, const char *key, size_t max, bool (*valid)(const char *),
+                    char ***ret, struct err *err)
 {
 	yyjson_val *array = json_arr(root, key), *item;
 	cleanup(strv_free) char **strv = NULL;
@@ -122,14 +128,16 @@ static int get_strv(yyjson_val *root, const char *key, size_t max, bool (*valid)
 	size_t n = 0;
 
 	if (!array || yyjson_arr_size(array) > max)
-		return err_set(err, CODE_INVALID_ARGUMENT, "pull frame: \"%s\" missing or too long", key);
+		return err_set(err, CODE_INVALID_ARGUMENT, "pull frame: \"%s\" missing or too long",
+		               key);
 	strv = xcalloc(yyjson_arr_size(array) + 1, sizeof(*strv));
 	yyjson_arr_iter_init(array, &iter);
 	while ((item = yyjson_arr_iter_next(&iter))) {
 		const char *text = or_empty(yyjson_get_str(item));
 
 		if (!valid(text))
-			return err_set(err, CODE_INVALID_ARGUMENT, "pull frame: bad entry in \"%s\"", key);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "pull frame: bad entry in \"%s\"", key);
 		strv[n++] = xstrdup(text);
 	}
 	*ret = take_ptr(strv);
@@ -166,7 +174,8 @@ int pull_put_request(struct buf *out, const struct pull_request *request, struct
 
 int pull_get_request(const void *data, size_t len, struct pull_request *ret, struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(data, len, PULL_FRAME_MAX, "pull request", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(data, len, PULL_FRAME_MAX, "pull request", err);
 	const char *mode;
 	yyjson_val *root;
 
@@ -175,7 +184,8 @@ int pull_get_request(const void *data, size_t len, struct pull_request *ret, str
 	root = yyjson_doc_get_root(doc);
 	mode = json_str(root, "mode", "");
 	if (!streq(mode, "import") && !streq(mode, "registry"))
-		return err_set(err, CODE_INVALID_ARGUMENT, "pull request: unknown mode \"%.40s\"", mode);
+		return err_set(err, CODE_INVALID_ARGUMENT, "pull request: unknown mode \"%.40s\"",
+		               mode);
 	*ret = (struct pull_request){
 		.import = streq(mode, "import"),
 		.name = xstrdup(json_str(root, "name", NULL)),
@@ -203,7 +213,8 @@ int pull_put_progress(struct buf *out, const struct pull_progress *progress, str
 
 int pull_get_progress(const void *data, size_t len, struct pull_progress *ret, struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(data, len, 4096, "pull progress", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(data, len, 4096, "pull progress", err);
 	yyjson_val *root;
 
 	if (!doc)
@@ -215,7 +226,8 @@ int pull_get_progress(const void *data, size_t len, struct pull_progress *ret, s
 		.layers_done = (uint32_t)json_u64(root, "layers_done", 0),
 		.layers = (uint32_t)json_u64(root, "layers", 0),
 	};
-	ignore(str_copy(ret->text, sizeof(ret->text), json_str(root, "text", ""))); /* too long: none */
+	ignore(str_copy(ret->text, sizeof(ret->text),
+	                json_str(root, "text", ""))); /* too long: none */
 	return 0;
 }
 
@@ -234,11 +246,13 @@ int pull_put_want(struct buf *out, char *const *keys, size_t count, struct err *
 
 int pull_get_want(const void *data, size_t len, char ***ret_keys, struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(data, len, 1024 * 1024, "pull want", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(data, len, 1024 * 1024, "pull want", err);
 
 	if (!doc)
 		return -1;
-	return get_strv(yyjson_doc_get_root(doc), "keys", PULL_WANT_MAX, layer_key_is_valid, ret_keys, err);
+	return get_strv(yyjson_doc_get_root(doc), "keys", PULL_WANT_MAX, layer_key_is_valid,
+	                ret_keys, err);
 }
 
 int pull_put_layers(struct buf *out, const bool *have, size_t count, struct err *err)
@@ -253,7 +267,8 @@ int pull_put_layers(struct buf *out, const bool *have, size_t count, struct err 
 
 int pull_get_layers(const void *data, size_t len, bool *have, size_t count, struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(data, len, 1024 * 1024, "pull layers", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(data, len, 1024 * 1024, "pull layers", err);
 	yyjson_val *array, *item;
 	yyjson_arr_iter iter;
 
@@ -261,7 +276,8 @@ int pull_get_layers(const void *data, size_t len, bool *have, size_t count, stru
 		return -1;
 	array = json_arr(yyjson_doc_get_root(doc), "have");
 	if (!array || yyjson_arr_size(array) != count)
-		return err_set(err, CODE_INVALID_ARGUMENT, "pull layers: not the answer to what was asked");
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "pull layers: not the answer to what was asked");
 	yyjson_arr_iter_init(array, &iter);
 	while ((item = yyjson_arr_iter_next(&iter)))
 		*have++ = yyjson_get_bool(item);
@@ -363,7 +379,8 @@ static int get_result_layers(yyjson_val *root, struct pull_result *result, struc
 	yyjson_arr_iter iter;
 
 	if (!array || yyjson_arr_size(array) > MANIFEST_LAYERS_MAX)
-		return err_set(err, CODE_INVALID_ARGUMENT, "pull result: \"layers\" missing or too long");
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "pull result: \"layers\" missing or too long");
 	result->layers = xcalloc(yyjson_arr_size(array) + 1, sizeof(*result->layers));
 	yyjson_arr_iter_init(array, &iter);
 	while ((item = yyjson_arr_iter_next(&iter))) {
@@ -385,7 +402,8 @@ static int get_result_layers(yyjson_val *root, struct pull_result *result, struc
 
 static int get_result_json(struct str text, struct pull_result *result, struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(text.p, text.len, 1024 * 1024, "pull result", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(text.p, text.len, 1024 * 1024, "pull result", err);
 	const char *id, *manifest_digest;
 	yyjson_val *root;
 
@@ -394,7 +412,8 @@ static int get_result_json(struct str text, struct pull_result *result, struct e
 	root = yyjson_doc_get_root(doc);
 	id = json_str(root, "id", "");
 	manifest_digest = json_str(root, "manifest_digest", "");
-	if (digest_algorithm(str_of(id)) != DIGEST_SHA256 || !digest_is_valid(str_of(manifest_digest)))
+	if (digest_algorithm(str_of(id)) != DIGEST_SHA256 ||
+	    !digest_is_valid(str_of(manifest_digest)))
 		return err_set(err, CODE_INVALID_ARGUMENT, "pull result: bad digest");
 	result->id = xstrdup(id);
 	result->manifest_digest = xstrdup(manifest_digest);
@@ -436,8 +455,8 @@ int pull_get_result(const void *data, size_t len, struct pull_result *ret, struc
 	cleanup(pull_result_release) struct pull_result result = { 0 };
 	struct str rest = { data, len }, text, manifest;
 
-	if (take_part(&rest, &text) < 0 || take_part(&rest, &manifest) < 0 || manifest.len > MANIFEST_MAX_BYTES ||
-	    rest.len > MANIFEST_MAX_BYTES)
+	if (take_part(&rest, &text) < 0 || take_part(&rest, &manifest) < 0 ||
+	    manifest.len > MANIFEST_MAX_BYTES || rest.len > MANIFEST_MAX_BYTES)
 		return err_set(err, CODE_INVALID_ARGUMENT, "pull result: malformed");
 	if (get_result_json(text, &result, err) < 0)
 		return -1;
@@ -445,7 +464,8 @@ int pull_get_result(const void *data, size_t len, struct pull_result *ret, struc
 	result.manifest_len = manifest.len;
 	result.config = copy(rest);
 	result.config_len = rest.len;
-	if (blob_verify(manifest.p, manifest.len, result.manifest_digest, -1, "manifest", err) < 0 ||
+	if (blob_verify(manifest.p, manifest.len, result.manifest_digest, -1, "manifest", err) <
+	            0 ||
 	    blob_verify(rest.p, rest.len, result.id, -1, "config", err) < 0)
 		return -1;
 	*ret = result;

@@ -31,14 +31,14 @@
 #include "core/base/err.h"
 #include "core/image/manifest.h"
 
-#define PULL_SOCKET_FD	3
-#define PULL_INPUT_FD	0
-#define PULL_VERSION	1
+#define PULL_SOCKET_FD  3
+#define PULL_INPUT_FD   0
+#define PULL_VERSION    1
 #define PULL_FRAME_HEAD 8
-#define PULL_FRAME_MAX	(2 * MANIFEST_MAX_BYTES + 1024 * 1024)
-#define PULL_NAMES_MAX	256 /* names of one image */
+#define PULL_FRAME_MAX  (2 * MANIFEST_MAX_BYTES + 1024 * 1024)
+#define PULL_NAMES_MAX  256 /* names of one image */
 #define PULL_IMAGES_MAX 256 /* images of one archive */
-#define PULL_WANT_MAX	(3 * MANIFEST_LAYERS_MAX)
+#define PULL_WANT_MAX   (3 * MANIFEST_LAYERS_MAX)
 
 enum pull_frame {
 	PULL_INVALID,
@@ -52,10 +52,10 @@ enum pull_frame {
 };
 
 struct pull_request {
-	bool import;	   /* archive on PULL_INPUT_FD; else pull @name from a registry */
-	char *name;	   /* import: name for an archive that has none (may be NULL); pull: the canonical reference */
-	char *platform;	   /* "linux/arm64"; NULL: this host */
-	char *registry;	   /* JSON object for registry.h (hosts, credentials, limits), or NULL; never logged */
+	bool import; /* archive on PULL_INPUT_FD; else pull @name from a registry */
+	char *name; /* import: name for an archive that has none (may be NULL); pull: the canonical reference */
+	char *platform; /* "linux/arm64"; NULL: this host */
+	char *registry; /* JSON object for registry.h (hosts, credentials, limits), or NULL; never logged */
 	uint64_t free_bytes; /* reserve of the file system that no unpacking may touch */
 	uint64_t free_inodes;
 };
@@ -68,20 +68,20 @@ struct pull_progress {
 
 /* A layer of a result: where it is now. */
 struct pull_layer {
-	char *key;     /* "sha256:<hex>", its name in the store */
-	int slot;      /* staging slot, or -1: committed before this job */
+	char *key; /* "sha256:<hex>", its name in the store */
+	int slot;  /* staging slot, or -1: committed before this job */
 	uint64_t size_bytes;
 	uint64_t inodes;
 	bool has_root;
 };
 
 struct pull_result {
-	char *id;	/* config digest */
-	char **names;	/* canonical, name:tag */
+	char *id;       /* config digest */
+	char **names;   /* canonical, name:tag */
 	char **digests; /* canonical, name@digest of the top-level object */
 	char *manifest_digest;
 	char *user;
-	uint64_t size_bytes; /* index + manifest + config + layers, as transferred */
+	uint64_t size_bytes;       /* index + manifest + config + layers, as transferred */
 	struct pull_layer *layers; /* base first; layers that an opaque root hides are left out */
 	size_t nlayers;
 	void *manifest, *config; /* documents, NUL terminated */
@@ -93,11 +93,14 @@ void pull_result_release(struct pull_result *result);
 
 void pull_put_head(uint8_t head[PULL_FRAME_HEAD], enum pull_frame type, size_t payload_len);
 /* INVALID_ARGUMENT: another version, an unknown type, too long. */
-NODISCARD int pull_get_head(const uint8_t head[PULL_FRAME_HEAD], enum pull_frame *ret_type, size_t *ret_len, struct err *err);
+NODISCARD int pull_get_head(const uint8_t head[PULL_FRAME_HEAD], enum pull_frame *ret_type,
+                            size_t *ret_len, struct err *err);
 
 /* Each appends a whole frame. */
-NODISCARD int pull_put_request(struct buf *out, const struct pull_request *request, struct err *err);
-NODISCARD int pull_put_progress(struct buf *out, const struct pull_progress *progress, struct err *err);
+NODISCARD int pull_put_request(struct buf *out, const struct pull_request *request,
+                               struct err *err);
+NODISCARD int pull_put_progress(struct buf *out, const struct pull_progress *progress,
+                                struct err *err);
 NODISCARD int pull_put_want(struct buf *out, char *const *keys, size_t count, struct err *err);
 NODISCARD int pull_put_layers(struct buf *out, const bool *have, size_t count, struct err *err);
 NODISCARD int pull_put_result(struct buf *out, const struct pull_result *result, struct err *err);
@@ -105,11 +108,15 @@ NODISCARD int pull_put_error(struct buf *out, const struct err *error, struct er
 NODISCARD int pull_put_done(struct buf *out, struct err *err);
 
 /* Payload decoders. What comes from the pull process is as untrusted as what it read: everything is checked again here. */
-NODISCARD int pull_get_request(const void *data, size_t len, struct pull_request *ret, struct err *err);
-NODISCARD int pull_get_progress(const void *data, size_t len, struct pull_progress *ret, struct err *err);
+NODISCARD int pull_get_request(const void *data, size_t len, struct pull_request *ret,
+                               struct err *err);
+NODISCARD int pull_get_progress(const void *data, size_t len, struct pull_progress *ret,
+                                struct err *err);
 NODISCARD int pull_get_want(const void *data, size_t len, char ***ret_keys, struct err *err);
-NODISCARD int pull_get_layers(const void *data, size_t len, bool *have, size_t count, struct err *err);
-NODISCARD int pull_get_result(const void *data, size_t len, struct pull_result *ret, struct err *err);
+NODISCARD int pull_get_layers(const void *data, size_t len, bool *have, size_t count,
+                              struct err *err);
+NODISCARD int pull_get_result(const void *data, size_t len, struct pull_result *ret,
+                              struct err *err);
 NODISCARD int pull_get_error(const void *data, size_t len, struct err *ret, struct err *err);
 
 DEFINE_CLEANUP(struct pull_request, pull_request_release);

@@ -43,7 +43,6 @@ static bool has_upper(struct str s)
 	return false;
 }
 
-
 static bool all_lower_hex(struct str s)
 {
 	for (size_t i = 0; i < s.len; i++)
@@ -194,10 +193,13 @@ static int bad(struct err *err, struct str text, const char *why)
 	/* Control characters of a hostile name must not reach a terminal or a log line. */
 	for (size_t i = 0; i < text.len; i++)
 		if ((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f)
-			return err_set(err, CODE_INVALID_ARGUMENT, "image reference holds control characters");
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "image reference holds control characters");
 	if (text.len > 120)
-		return err_set(err, CODE_INVALID_ARGUMENT, "image reference \"%.*s...\": %s", 100, text.p, why);
-	return err_set(err, CODE_INVALID_ARGUMENT, "image reference \"" STR_FMT "\": %s", STR_ARG(text), why);
+		return err_set(err, CODE_INVALID_ARGUMENT, "image reference \"%.*s...\": %s", 100,
+		               text.p, why);
+	return err_set(err, CODE_INVALID_ARGUMENT, "image reference \"" STR_FMT "\": %s",
+	               STR_ARG(text), why);
 }
 
 int ref_parse(struct str text, struct ref *ret_ref, struct err *err)
@@ -225,14 +227,17 @@ int ref_parse(struct str text, struct ref *ret_ref, struct err *err)
 		digest = tail;
 		rest = head;
 		if (!digest_is_valid(digest))
-			return bad(err, text, "the digest is not sha256, sha384 or sha512 in lower-case hex");
+			return bad(err, text,
+			           "the digest is not sha256, sha384 or sha512 in lower-case hex");
 	}
 	/* The path holds no colon, so the first one starts the tag. */
 	if (str_cut(rest, ':', &head, &tail)) {
 		tag = tail;
 		rest = head;
 		if (!tag_is_valid(tag))
-			return bad(err, text, "the tag is not 1 to 128 of A-Z a-z 0-9 _ . - (not starting with . or -)");
+			return bad(
+				err, text,
+				"the tag is not 1 to 128 of A-Z a-z 0-9 _ . - (not starting with . or -)");
 	}
 	if (rest.len == 0)
 		return bad(err, text, "the repository name is empty");
@@ -296,8 +301,8 @@ char *ref_name(const struct ref *ref)
 
 char *ref_text(const struct ref *ref)
 {
-	return xasprintf("%s/%s%s%s%s%s", ref->domain, ref->path, ref->tag ? ":" : "", or_empty(ref->tag),
-			 ref->digest ? "@" : "", or_empty(ref->digest));
+	return xasprintf("%s/%s%s%s%s%s", ref->domain, ref->path, ref->tag ? ":" : "",
+	                 or_empty(ref->tag), ref->digest ? "@" : "", or_empty(ref->digest));
 }
 
 static int rank(const char *text)

@@ -32,7 +32,8 @@ static bool strv_has(char *const *strv, const char *text)
 const struct image *store_find_name(const struct list *images, const char *canonical)
 {
 	for (const struct list *l = images->next; l != images; l = l->next)
-		if (strv_has(image_of(l)->names, canonical) || strv_has(image_of(l)->digests, canonical))
+		if (strv_has(image_of(l)->names, canonical) ||
+		    strv_has(image_of(l)->digests, canonical))
 			return image_of(l);
 	return NULL;
 }
@@ -44,12 +45,14 @@ static const struct image *find_prefix(const struct list *images, struct str hex
 
 	for (const struct list *l = images->next; l != images; l = l->next) {
 		const struct image *image = image_of(l);
-		const char *id = image->id + (starts_with(image->id, "sha256:") ? strlen("sha256:") : 0);
+		const char *id =
+			image->id + (starts_with(image->id, "sha256:") ? strlen("sha256:") : 0);
 
 		if (strlen(id) < hex.len || memcmp(id, hex.p, hex.len) != 0)
 			continue;
 		if (found) {
-			err_set(err, CODE_INVALID_ARGUMENT, "image id \"" STR_FMT "\" is ambiguous", STR_ARG(hex));
+			err_set(err, CODE_INVALID_ARGUMENT, "image id \"" STR_FMT "\" is ambiguous",
+			        STR_ARG(hex));
 			return NULL;
 		}
 		found = image;
@@ -79,7 +82,8 @@ const struct image *store_resolve(const struct list *images, const char *text, s
 		return NULL;
 	}
 	if (ref_parse_any(str_of(text), &canonical, &is_digest, &parse_err) == 0) {
-		image = is_digest ? store_find_id(images, canonical) : store_find_name(images, canonical);
+		image = is_digest ? store_find_id(images, canonical)
+		                  : store_find_name(images, canonical);
 		if (image)
 			return image;
 	}
@@ -104,7 +108,8 @@ bool store_user(const struct image *image, int64_t *ret_uid, char *ret_name, siz
 		return false;
 	if (str_i64(user, INT64_MIN, INT64_MAX, ret_uid) == 0)
 		return true;
-	ignore(str_format(ret_name, name_size, STR_FMT, STR_ARG(user))); /* a name too long for any passwd file stays empty */
+	ignore(str_format(ret_name, name_size, STR_FMT,
+	                  STR_ARG(user))); /* a name too long for any passwd file stays empty */
 	return false;
 }
 

@@ -22,7 +22,8 @@
  * with or without "sha256:".
  * Errors: INVALID_ARGUMENT (empty, or an ambiguous prefix), NOT_FOUND (well-formed or not: nobody has it).
  */
-NODISCARD const struct image *store_resolve(const struct list *images, const char *text, struct err *err);
+NODISCARD const struct image *store_resolve(const struct list *images, const char *text,
+                                            struct err *err);
 
 /* The image that owns this canonical name or digest, or NULL. */
 const struct image *store_find_name(const struct list *images, const char *canonical);

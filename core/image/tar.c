@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/bug.h"
 #include "core/base/buf.h"
+#include "core/base/bug.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
@@ -37,7 +37,7 @@ enum {
 	AT_GNU_EXTENDED = 482,
 	AT_GNU_REALSIZE = 483,
 	AT_STAR_TRAILER = 508,
-	SPARSE_PAIR = 24,     /* two 12-byte numbers */
+	SPARSE_PAIR = 24, /* two 12-byte numbers */
 	SPARSE_IN_HEADER = 4,
 	SPARSE_IN_BLOCK = 21, /* "more follows" is at 504 */
 	AT_SPARSE_MORE = 504,
@@ -48,7 +48,7 @@ enum tar_state {
 	AT_META,       /* body of x, L or K */
 	AT_SKIP,       /* bytes nobody wants: body of g, then padding */
 	AT_OLD_SPARSE, /* extension blocks of a GNU sparse file */
-	AT_MAP,	       /* pax 1.0 sparse map, in front of the data */
+	AT_MAP,        /* pax 1.0 sparse map, in front of the data */
 	AT_READY,      /* entry complete, report it */
 	AT_DATA,
 	AT_END,
@@ -65,15 +65,15 @@ struct sparse {
 
 /* What x, L and K say about the entry that follows. */
 struct pending {
-	char *path, *link;	   /* pax */
+	char *path, *link;         /* pax */
 	char *gnu_path, *gnu_link; /* win over pax */
-	char *sparse_name;	   /* GNU.sparse.name: the real name of a sparse file */
+	char *sparse_name;         /* GNU.sparse.name: the real name of a sparse file */
 	bool has_size, has_uid, has_gid, has_mtime, has_atime, has_real_size, has_offset;
 	uint64_t size, real_size;
 	int64_t uid, gid, mtime_s, atime_s;
 	uint32_t mtime_ns, atime_ns;
 	uint64_t sparse_offset; /* pax 0.0: offset, waiting for its numbytes */
-	uint64_t sparse_major;	/* 1: the map is in front of the data */
+	uint64_t sparse_major;  /* 1: the map is in front of the data */
 	bool is_sparse;
 	struct buf xattr_bytes; /* name NUL value, one after the other */
 	struct xattr_at {
@@ -101,7 +101,7 @@ struct tar {
 	struct tar_entry entry;
 	struct tar_xattr xattrs[TAR_XATTRS_MAX];
 	uint64_t stored_left; /* data bytes still to come, without padding */
-	uint64_t pad;	      /* after them */
+	uint64_t pad;         /* after them */
 	uint64_t offset;      /* of the next byte in the file */
 	uint64_t extent_left;
 	struct tar_data data;
@@ -241,7 +241,8 @@ static bool checksum_ok(const uint8_t block[TAR_BLOCK])
 		unsigned_sum += c;
 		signed_sum += (int8_t)c; /* what old tars on signed-char machines wrote */
 	}
-	return number(block + AT_CHKSUM, 8, &stored) == 0 && (stored == unsigned_sum || stored == signed_sum);
+	return number(block + AT_CHKSUM, 8, &stored) == 0 &&
+	       (stored == unsigned_sum || stored == signed_sum);
 }
 
 /* --- sparse maps */
@@ -251,7 +252,8 @@ static int sparse_add(struct sparse *sparse, uint64_t offset, uint64_t len, stru
 	const struct extent *last = sparse->count ? &sparse->extents[sparse->count - 1] : NULL;
 
 	if (sparse->count >= TAR_SPARSE_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "tar: sparse file with more than %d pieces", TAR_SPARSE_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "tar: sparse file with more than %d pieces", TAR_SPARSE_MAX);
 	if (offset > INT64_MAX || len > INT64_MAX - offset)
 		return bad(err, "sparse map exceeds the largest file");
 	if (last && offset < last->offset + last->len)
@@ -308,7 +310,8 @@ static int pax_time(struct str value, int64_t *ret_s, uint32_t *ret_ns)
 	int64_t s = 0;
 
 	str_cut(value, '.', &whole, &fraction);
-	if (whole.len == (negative ? 1U : 0U) || str_i64(whole, INT64_MIN / 4, INT64_MAX / 4, &s) < 0)
+	if (whole.len == (negative ? 1U : 0U) ||
+	    str_i64(whole, INT64_MIN / 4, INT64_MAX / 4, &s) < 0)
 		return -1;
 	for (size_t i = 0; i < fraction.len; i++) {
 		if (fraction.p[i] < '0' || fraction.p[i] > '9')
@@ -330,7 +333,8 @@ static int pax_set_path(char **slot, struct str value, const char *what, struct 
 	if (memchr(value.p, '\0', value.len))
 		return err_set(err, CODE_INVALID_ARGUMENT, "tar: pax %s holds a NUL byte", what);
 	if (value.len > TAR_PATH_MAX)
-		return err_set(err, CODE_INVALID_ARGUMENT, "tar: pax %s is longer than %d bytes", what, TAR_PATH_MAX);
+		return err_set(err, CODE_INVALID_ARGUMENT, "tar: pax %s is longer than %d bytes",
+		               what, TAR_PATH_MAX);
 	free(*slot);
 	*slot = value.len ? str_dup(value) : NULL; /* an empty value takes an earlier one back */
 	return 0;
@@ -343,11 +347,13 @@ static int pax_xattr(struct pending *pending, struct str name, struct str value,
 	if (name.len == 0 || name.len > TAR_XATTR_NAME_MAX || memchr(name.p, '\0', name.len))
 		return bad(err, "bad extended attribute name");
 	if (pending->nxattrs >= TAR_XATTRS_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "tar: more than %d extended attributes", TAR_XATTRS_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "tar: more than %d extended attributes", TAR_XATTRS_MAX);
 	at.name = pending->xattr_bytes.len;
 	at.value = at.name + name.len + 1;
 	at.len = value.len;
-	if (buf_add(&pending->xattr_bytes, name.p, name.len) < 0 || buf_add(&pending->xattr_bytes, "", 1) < 0 ||
+	if (buf_add(&pending->xattr_bytes, name.p, name.len) < 0 ||
+	    buf_add(&pending->xattr_bytes, "", 1) < 0 ||
 	    buf_add(&pending->xattr_bytes, value.p, value.len) < 0)
 		return buf_err_full(&pending->xattr_bytes, "tar: extended attributes", err);
 	pending->xattrs[pending->nxattrs++] = at;
@@ -385,7 +391,8 @@ static int pax_sparse(struct tar *tar, struct str key, struct str value, struct 
 	if (str_eq_c(key, "map"))
 		return pax_sparse_map(tar, value, err);
 	if (str_u64(value, INT64_MAX, &n) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "tar: malformed GNU.sparse." STR_FMT, STR_ARG(key));
+		return err_set(err, CODE_INVALID_ARGUMENT, "tar: malformed GNU.sparse." STR_FMT,
+		               STR_ARG(key));
 	if (str_eq_c(key, "major")) {
 		pending->sparse_major = n;
 		pending->is_sparse = true;
@@ -438,7 +445,8 @@ static int pax_record(struct tar *tar, struct str key, struct str value, struct 
 		rc = value.len ? pax_time(value, &pending->atime_s, &pending->atime_ns) : 0;
 	}
 	if (rc < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "tar: malformed pax record " STR_FMT, STR_ARG(key));
+		return err_set(err, CODE_INVALID_ARGUMENT, "tar: malformed pax record " STR_FMT,
+		               STR_ARG(key));
 	return 0;
 }
 
@@ -495,12 +503,13 @@ static void header_path(struct tar *tar, const uint8_t *h, bool ustar, bool star
 	size_t len = 0;
 
 	if (tar->pending.sparse_name && tar->pending.is_sparse) {
-		ignore(str_copy(tar->path, sizeof(tar->path), tar->pending.sparse_name)); /* was checked: fits */
+		ignore(str_copy(tar->path, sizeof(tar->path),
+		                tar->pending.sparse_name)); /* was checked: fits */
 		return;
 	}
 	if (tar->pending.gnu_path || tar->pending.path) {
 		ignore(str_copy(tar->path, sizeof(tar->path), /* likewise */
-				tar->pending.gnu_path ? tar->pending.gnu_path : tar->pending.path));
+		                tar->pending.gnu_path ? tar->pending.gnu_path : tar->pending.path));
 		return;
 	}
 	if (ustar && h[AT_PREFIX] != '\0') {
@@ -551,7 +560,8 @@ static int entry_bad(const struct tar *tar, struct err *err, const char *why)
 	return err_set(err, CODE_INVALID_ARGUMENT, "tar: %.120s: %s", tar->path, why);
 }
 
-static int header_owner(const struct tar *tar, const uint8_t *p, bool has_pax, int64_t pax, uint32_t *ret)
+static int header_owner(const struct tar *tar, const uint8_t *p, bool has_pax, int64_t pax,
+                        uint32_t *ret)
 {
 	int64_t id = pax;
 
@@ -586,15 +596,16 @@ static int header_numbers(struct tar *tar, const uint8_t *h, bool has_devices, s
 	}
 	entry->atime_s = entry->mtime_s;
 	entry->atime_ns = entry->mtime_ns;
-	if (pending->has_atime && (pending->atime_s > entry->mtime_s ||
-				   (pending->atime_s == entry->mtime_s && pending->atime_ns > entry->mtime_ns))) {
+	if (pending->has_atime &&
+	    (pending->atime_s > entry->mtime_s ||
+	     (pending->atime_s == entry->mtime_s && pending->atime_ns > entry->mtime_ns))) {
 		entry->atime_s = pending->atime_s;
 		entry->atime_ns = pending->atime_ns;
 	}
 
 	if (has_devices && (entry->type == TAR_CHAR || entry->type == TAR_BLOCKDEV)) {
-		if (number(h + AT_MAJOR, 8, &major) < 0 || number(h + AT_MINOR, 8, &minor) < 0 || major < 0 || minor < 0 ||
-		    major > UINT32_MAX || minor > UINT32_MAX)
+		if (number(h + AT_MAJOR, 8, &major) < 0 || number(h + AT_MINOR, 8, &minor) < 0 ||
+		    major < 0 || minor < 0 || major > UINT32_MAX || minor > UINT32_MAX)
 			return entry_bad(tar, err, "device number out of range");
 		entry->major = (uint32_t)major;
 		entry->minor = (uint32_t)minor;
@@ -642,8 +653,8 @@ static int header_meta(struct tar *tar, char type, const uint8_t *h, struct err 
 		return 0;
 	}
 	if (size > TAR_META_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "tar: pax header or long name larger than %d bytes",
-			       TAR_META_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "tar: pax header or long name larger than %d bytes", TAR_META_MAX);
 	buf_clear(&tar->meta);
 	tar->meta_type = type;
 	tar->meta_left = size;
@@ -703,7 +714,9 @@ static int header(struct tar *tar, struct err *err)
 	size_t len = 0;
 
 	if (!checksum_ok(h))
-		return bad(err, "header checksum does not match: this is not a tar archive, or it is damaged");
+		return bad(
+			err,
+			"header checksum does not match: this is not a tar archive, or it is damaged");
 	if (flag == 'x' || flag == 'g' || flag == 'L' || flag == 'K')
 		return header_meta(tar, flag, h, err);
 
@@ -712,12 +725,14 @@ static int header(struct tar *tar, struct err *err)
 	if (tar->path[0] == '\0')
 		return bad(err, "entry without a name");
 	if (header_type(flag, tar->path, &tar->entry.type) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "tar: %.120s: unknown entry type 0x%02x", tar->path, (uint8_t)flag);
+		return err_set(err, CODE_INVALID_ARGUMENT, "tar: %.120s: unknown entry type 0x%02x",
+		               tar->path, (uint8_t)flag);
 	tar->link[0] = '\0';
 	if (tar->entry.type == TAR_HARDLINK || tar->entry.type == TAR_SYMLINK) {
 		if (tar->pending.gnu_link || tar->pending.link)
 			ignore(str_copy(tar->link, sizeof(tar->link), /* was checked: fits */
-					tar->pending.gnu_link ? tar->pending.gnu_link : tar->pending.link));
+			                tar->pending.gnu_link ? tar->pending.gnu_link
+			                                      : tar->pending.link));
 		else
 			field(tar->link, &len, h + AT_LINK, NAME_LEN);
 		if (tar->link[0] == '\0')
@@ -797,8 +812,9 @@ static int map_block(struct tar *tar, struct err *err)
 	if (!map_number(&rest, &count, &malformed))
 		return malformed ? entry_bad(tar, err, "malformed sparse map") : 0;
 	if (count > TAR_SPARSE_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "tar: %.120s: sparse file with more than %d pieces", tar->path,
-			       TAR_SPARSE_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "tar: %.120s: sparse file with more than %d pieces", tar->path,
+		               TAR_SPARSE_MAX);
 	if (tar->meta_left < 1 + 2 * count)
 		return 0;
 	for (uint64_t i = 0; i < count; i++) {
@@ -900,7 +916,8 @@ static bool data_bytes(struct tar *tar, const uint8_t **p, size_t *len)
 	return n > 0;
 }
 
-int tar_next(struct tar *tar, const uint8_t **inout_p, size_t *inout_len, enum tar_event *ret_event, struct err *err)
+int tar_next(struct tar *tar, const uint8_t **inout_p, size_t *inout_len, enum tar_event *ret_event,
+             struct err *err)
 {
 	for (;;) {
 		size_t n;
@@ -967,21 +984,19 @@ int tar_next(struct tar *tar, const uint8_t **inout_p, size_t *inout_len, enum t
 int tar_finish(struct tar *tar, struct err *err)
 {
 	static const char *const where[] = {
-		[AT_HEADER] = "a header",
-		[AT_META] = "a long header",
-		[AT_SKIP] = "padding",
-		[AT_OLD_SPARSE] = "a sparse map",
-		[AT_MAP] = "a sparse map",
-		[AT_READY] = "an entry",
-		[AT_DATA] = "file data",
-		[AT_END] = "",
+		[AT_HEADER] = "a header",  [AT_META] = "a long header",
+		[AT_SKIP] = "padding",     [AT_OLD_SPARSE] = "a sparse map",
+		[AT_MAP] = "a sparse map", [AT_READY] = "an entry",
+		[AT_DATA] = "file data",   [AT_END] = "",
 	};
 	bool whole = tar->have == 0 && !tar->pending.path && !tar->pending.gnu_path;
 
 	/* Writers that leave out the end marker or the last padding are common; both peers accept them. */
-	if (tar->state == AT_END || (tar->state == AT_HEADER && whole) || (tar->state == AT_SKIP && tar->skip_left < TAR_BLOCK))
+	if (tar->state == AT_END || (tar->state == AT_HEADER && whole) ||
+	    (tar->state == AT_SKIP && tar->skip_left < TAR_BLOCK))
 		return 0;
-	if (tar->state == AT_DATA && tar->extent_left == 0 && tar->extent_at + 1 >= tar->sparse.count)
+	if (tar->state == AT_DATA && tar->extent_left == 0 &&
+	    tar->extent_at + 1 >= tar->sparse.count)
 		return 0;
 	return err_set(err, CODE_INVALID_ARGUMENT, "tar: truncated inside %s", where[tar->state]);
 }

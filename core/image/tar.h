@@ -22,14 +22,14 @@
 #include "core/base/attr.h"
 #include "core/base/err.h"
 
-#define TAR_BLOCK	     512
-#define TAR_META_MAX	     (1024 * 1024) /* one pax header, one long name, one sparse map */
-#define TAR_PATH_MAX	     4095	   /* bytes of a path or link target (PATH_MAX - 1) */
-#define TAR_NAME_MAX	     255
-#define TAR_XATTRS_MAX	     64		   /* per entry */
-#define TAR_XATTR_NAME_MAX   255
-#define TAR_XATTR_BYTES_MAX  (256 * 1024) /* names and values of one entry */
-#define TAR_SPARSE_MAX	     65536	  /* extents of one file */
+#define TAR_BLOCK           512
+#define TAR_META_MAX        (1024 * 1024) /* one pax header, one long name, one sparse map */
+#define TAR_PATH_MAX        4095          /* bytes of a path or link target (PATH_MAX - 1) */
+#define TAR_NAME_MAX        255
+#define TAR_XATTRS_MAX      64 /* per entry */
+#define TAR_XATTR_NAME_MAX  255
+#define TAR_XATTR_BYTES_MAX (256 * 1024) /* names and values of one entry */
+#define TAR_SPARSE_MAX      65536        /* extents of one file */
 
 enum tar_type {
 	TAR_FILE,
@@ -50,9 +50,9 @@ struct tar_xattr {
 /* Strings are borrowed until the next tar_next(). */
 struct tar_entry {
 	enum tar_type type;
-	const char *path; /* as in the archive, never empty */
-	const char *link; /* hard link and symlink: the target; else "" */
-	uint32_t mode;	  /* 07777 */
+	const char *path;  /* as in the archive, never empty */
+	const char *link;  /* hard link and symlink: the target; else "" */
+	uint32_t mode;     /* 07777 */
 	uint32_t uid, gid; /* 0 .. 2^32-2 */
 	uint32_t major, minor;
 	int64_t mtime_s, atime_s; /* atime = max(atime, mtime) */
@@ -84,10 +84,11 @@ void tar_free(struct tar *tar);
  * tar_next - consume some of *inout_p / *inout_len and report what was found.
  * Errors: INVALID_ARGUMENT naming entry and fault; final, the reader must not be used again.
  */
-NODISCARD int tar_next(struct tar *tar, const uint8_t **inout_p, size_t *inout_len, enum tar_event *ret_event,
-		       struct err *err);
-const struct tar_entry *tar_entry(const struct tar *tar); /* after TAR_ENTRY, until the next header is read */
-struct tar_data tar_data(const struct tar *tar);	  /* after TAR_DATA, until the next call */
+NODISCARD int tar_next(struct tar *tar, const uint8_t **inout_p, size_t *inout_len,
+                       enum tar_event *ret_event, struct err *err);
+const struct tar_entry *
+tar_entry(const struct tar *tar); /* after TAR_ENTRY, until the next header is read */
+struct tar_data tar_data(const struct tar *tar); /* after TAR_DATA, until the next call */
 
 /* End of input: INVALID_ARGUMENT when it came inside a header, a name or a file ("truncated"). */
 NODISCARD int tar_finish(struct tar *tar, struct err *err);

@@ -61,7 +61,8 @@ static int go_down(struct walk *walk, const char *name)
 
 	if (walk->depth == LEVELS) { /* too deep: park it at the top, its turn comes */
 		do {
-			ignore(str_format(parked, sizeof(parked), ".deep-%u", walk->moved++)); /* fits */
+			ignore(str_format(parked, sizeof(parked), ".deep-%u",
+			                  walk->moved++)); /* fits */
 			rc = sys_renameat2(walk->dir, name, walk->top, parked, RENAME_NOREPLACE);
 		} while (rc == -EEXIST);
 		return rc;
@@ -87,7 +88,8 @@ static int go_up(struct walk *walk)
 	int fd, rc;
 
 	/* Not RESOLVE_BENEATH: ".." is the point. The inode tells whether it is where we came from. */
-	fd = walk->depth == 1 ? walk->top : openat(walk->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = walk->depth == 1 ? walk->top
+	                      : openat(walk->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	rc = level_ino(fd, &ino);

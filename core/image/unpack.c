@@ -25,12 +25,13 @@
 #include "core/image/overlay.h"
 #include "core/image/untar.h"
 
-#define LOWER_DIR "/lower"
+#define LOWER_DIR     "/lower"
 #define SOCKET_BUFFER (1024 * 1024)
 
 /* --- the pull process's side */
 
-int unpack_start(const char *staging, const char *layers, int *ret_control, pid_t *ret_pid, struct err *err)
+int unpack_start(const char *staging, const char *layers, int *ret_control, pid_t *ret_pid,
+                 struct err *err)
 {
 	const char *const argv[] = { "coracle", "unpack", staging, layers, NULL };
 	int pair[2];
@@ -52,7 +53,8 @@ int unpack_start(const char *staging, const char *layers, int *ret_control, pid_
 		/* It needs neither the archive nor the socket of the pull process. */
 		if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
 			_exit(127);
-		if (pair[1] == UNPACK_CONTROL_FD ? fd_set_cloexec(pair[1], false) == 0 : dup2(pair[1], UNPACK_CONTROL_FD) >= 0)
+		if (pair[1] == UNPACK_CONTROL_FD ? fd_set_cloexec(pair[1], false) == 0
+		                                 : dup2(pair[1], UNPACK_CONTROL_FD) >= 0)
 			execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
 		_exit(127);
 	}
@@ -91,7 +93,8 @@ static int session_lost(int sock, struct err *err)
 	return err_set(err, CODE_INTERNAL, "the unpack process ended early");
 }
 
-int unpack_send(int sock, enum unpack_frame type, const void *head, size_t head_len, const void *data, size_t len, struct err *err)
+int unpack_send(int sock, enum unpack_frame type, const void *head, size_t head_len,
+                const void *data, size_t len, struct err *err)
 {
 	uint8_t frame[UNPACK_FRAME_HEAD];
 	struct iovec iov[3] = {
@@ -144,7 +147,8 @@ int unpack_wait(int sock, struct untar_result *ret, struct err *err)
 	return 0;
 }
 
-int unpack_fix(int control, uint32_t slot, char *const *lowers, size_t nlowers, struct untar_result *ret, struct err *err)
+int unpack_fix(int control, uint32_t slot, char *const *lowers, size_t nlowers,
+               struct untar_result *ret, struct err *err)
 {
 	cleanup(buf_release) struct buf payload;
 	cleanup_close int sock = -1;
@@ -227,9 +231,9 @@ static int slot_dir(const struct session *session, char path[32], struct err *er
 {
 	if (session->len < 4 || get_le32(session->data) > UNPACK_SLOT_MAX)
 		return err_set(err, CODE_INTERNAL, "malformed command from the pull process");
-	return str_format(path, 32, "/%u", get_le32(session->data)) < 0 ?
-		       err_set(err, CODE_INTERNAL, "slot %u", get_le32(session->data)) :
-		       0;
+	return str_format(path, 32, "/%u", get_le32(session->data)) < 0
+	               ? err_set(err, CODE_INTERNAL, "slot %u", get_le32(session->data))
+	               : 0;
 }
 
 static int do_unpack(struct session *session, struct untar_result *ret, struct err *err)
@@ -243,7 +247,9 @@ static int do_unpack(struct session *session, struct untar_result *ret, struct e
 
 	buf_init(&deferred, 2 * UNTAR_DEFERRED_MAX);
 	if (session->len != 20 || slot_dir(session, slot, err) < 0)
-		return err->code ? -1 : err_set(err, CODE_INTERNAL, "malformed command from the pull process");
+		return err->code ? -1
+		                 : err_set(err, CODE_INTERNAL,
+		                           "malformed command from the pull process");
 	ignore(str_format(fs, sizeof(fs), "%s/fs", slot)); /* fits */
 	/* fs is shown inside containers; its mode is that of "/" in an image that does not say */
 	if (mkdir(slot, 0700) < 0 || mkdir(fs, 0755) < 0)
@@ -252,22 +258,25 @@ static int do_unpack(struct session *session, struct untar_result *ret, struct e
 	if (root < 0)
 		return -1;
 	untar = untar_new(&(struct untar_args){ .root_fd = root,
-						.free_bytes = get_le64(session->data + 4),
-						.free_inodes = get_le64(session->data + 12) });
+	                                        .free_bytes = get_le64(session->data + 4),
+	                                        .free_inodes = get_le64(session->data + 12) });
 	for (;;) {
 		if (receive(session, err) < 0)
 			return -1;
 		if (session->type == UNPACK_ENTRY) {
-			if (unpack_get_entry(session->data, session->len, &entry, xattrs, err) < 0 ||
+			if (unpack_get_entry(session->data, session->len, &entry, xattrs, err) <
+			            0 ||
 			    untar_entry(untar, &entry, err) < 0)
 				return -1;
 		} else if (session->type == UNPACK_DATA && session->len >= 8) {
-			if (untar_data(untar, session->data + 8, session->len - 8, get_le64(session->data), err) < 0)
+			if (untar_data(untar, session->data + 8, session->len - 8,
+			               get_le64(session->data), err) < 0)
 				return -1;
 		} else if (session->type == UNPACK_END) {
 			break;
 		} else {
-			return err_set(err, CODE_INTERNAL, "unexpected frame from the pull process");
+			return err_set(err, CODE_INTERNAL,
+			               "unexpected frame from the pull process");
 		}
 	}
 	if (untar_finish(untar, ret, &deferred, err) < 0 || write_meta(slot, ret, err) < 0)
@@ -281,22 +290,26 @@ static int open_lower(struct str name, struct err *err)
 	char path[128];
 	uint64_t slot;
 
-	if (name.len > 1 && name.p[0] == 's' && str_u64((struct str){ name.p + 1, name.len - 1 }, UNPACK_SLOT_MAX, &slot) == 0) {
-		ignore(str_format(path, sizeof(path), "/%llu/fs", (unsigned long long)slot)); /* fits */
+	if (name.len > 1 && name.p[0] == 's' &&
+	    str_u64((struct str){ name.p + 1, name.len - 1 }, UNPACK_SLOT_MAX, &slot) == 0) {
+		ignore(str_format(path, sizeof(path), "/%llu/fs",
+		                  (unsigned long long)slot)); /* fits */
 		return open_dir(path, err);
 	}
 	if (name.len == 65 && name.p[0] == 'l') {
 		uint8_t raw[32];
 
 		if (hex_decode((struct str){ name.p + 1, 64 }, raw, sizeof(raw)) == 0) {
-			ignore(str_format(path, sizeof(path), LOWER_DIR "/%.64s/fs", name.p + 1)); /* fits */
+			ignore(str_format(path, sizeof(path), LOWER_DIR "/%.64s/fs",
+			                  name.p + 1)); /* fits */
 			return open_dir(path, err);
 		}
 	}
 	return err_set(err, CODE_INTERNAL, "malformed layer name from the pull process");
 }
 
-static int fix_with(const char *slot, const int *lowers, size_t nlowers, struct untar_result *ret, struct err *err)
+static int fix_with(const char *slot, const int *lowers, size_t nlowers, struct untar_result *ret,
+                    struct err *err)
 {
 	cleanup_free char *deferred = NULL;
 	cleanup_close int dir = -1;
@@ -340,7 +353,8 @@ static int do_fix(struct session *session, struct untar_result *ret, struct err 
 			rc = err_set(err, CODE_INTERNAL, "malformed command from the pull process");
 			break;
 		}
-		lowers[nlowers] = open_lower((struct str){ (const char *)session->data + at, len }, err);
+		lowers[nlowers] =
+			open_lower((struct str){ (const char *)session->data + at, len }, err);
 		if (lowers[nlowers] < 0) {
 			rc = -1;
 			break;
@@ -395,7 +409,8 @@ static int serve(int control)
 			return n < 0;
 		if (nfds != 1)
 			continue;
-		while (running > 0 && waitpid(-1, NULL, running < UNPACK_SESSIONS_MAX ? WNOHANG : 0) > 0)
+		while (running > 0 &&
+		       waitpid(-1, NULL, running < UNPACK_SESSIONS_MAX ? WNOHANG : 0) > 0)
 			running--;
 		pid = fork();
 		if (pid == 0) {

@@ -41,11 +41,13 @@ void unpack_put_head(uint8_t head[UNPACK_FRAME_HEAD], enum unpack_frame type, si
 	head[4] = (uint8_t)type;
 }
 
-int unpack_get_head(const uint8_t head[UNPACK_FRAME_HEAD], enum unpack_frame *ret_type, size_t *ret_len)
+int unpack_get_head(const uint8_t head[UNPACK_FRAME_HEAD], enum unpack_frame *ret_type,
+                    size_t *ret_len)
 {
 	uint32_t len = get_le32(head);
 
-	if (len > UNPACK_FRAME_MAX || head[4] == UNPACK_INVALID || head[4] > UNPACK_DONE || head[5] || head[6] || head[7])
+	if (len > UNPACK_FRAME_MAX || head[4] == UNPACK_INVALID || head[4] > UNPACK_DONE ||
+	    head[5] || head[6] || head[7])
 		return -1;
 	*ret_type = (enum unpack_frame)head[4];
 	*ret_len = len;
@@ -59,7 +61,9 @@ static int put_frame(struct buf *out, enum unpack_frame type, const struct buf *
 	if (payload->len > UNPACK_FRAME_MAX)
 		return -1;
 	unpack_put_head(head, type, payload->len);
-	return buf_add(out, head, sizeof(head)) < 0 || buf_add(out, payload->data, payload->len) < 0 ? -1 : 0;
+	return buf_add(out, head, sizeof(head)) < 0 || buf_add(out, payload->data, payload->len) < 0
+	               ? -1
+	               : 0;
 }
 
 int unpack_put_entry(struct buf *out, const struct tar_entry *entry, struct err *err)
@@ -68,7 +72,8 @@ int unpack_put_entry(struct buf *out, const struct tar_entry *entry, struct err 
 	size_t path_len = strlen(entry->path), link_len = strlen(entry->link);
 	uint8_t fixed[ENTRY_FIXED] = { 0 };
 
-	ensure(path_len <= TAR_PATH_MAX && link_len <= TAR_PATH_MAX && entry->nxattrs <= TAR_XATTRS_MAX);
+	ensure(path_len <= TAR_PATH_MAX && link_len <= TAR_PATH_MAX &&
+	       entry->nxattrs <= TAR_XATTRS_MAX);
 	buf_init(&payload, UNPACK_FRAME_MAX);
 	fixed[0] = (uint8_t)entry->type;
 	put_le32(fixed + 4, entry->mode);
@@ -84,7 +89,8 @@ int unpack_put_entry(struct buf *out, const struct tar_entry *entry, struct err 
 	put_le16(fixed + 56, (uint16_t)path_len);
 	put_le16(fixed + 58, (uint16_t)link_len);
 	put_le16(fixed + 60, (uint16_t)entry->nxattrs);
-	if (buf_add(&payload, fixed, sizeof(fixed)) < 0 || buf_add(&payload, entry->path, path_len + 1) < 0 ||
+	if (buf_add(&payload, fixed, sizeof(fixed)) < 0 ||
+	    buf_add(&payload, entry->path, path_len + 1) < 0 ||
 	    buf_add(&payload, entry->link, link_len + 1) < 0)
 		return buf_err_full(&payload, "entry", err);
 	for (size_t i = 0; i < entry->nxattrs; i++) {
@@ -95,7 +101,8 @@ int unpack_put_entry(struct buf *out, const struct tar_entry *entry, struct err 
 		ensure(name_len <= TAR_XATTR_NAME_MAX);
 		put_le32(head, (uint32_t)x->len);
 		head[4] = (uint8_t)name_len;
-		if (buf_add(&payload, head, sizeof(head)) < 0 || buf_add(&payload, x->name, name_len + 1) < 0 ||
+		if (buf_add(&payload, head, sizeof(head)) < 0 ||
+		    buf_add(&payload, x->name, name_len + 1) < 0 ||
 		    buf_add(&payload, x->value, x->len) < 0)
 			return buf_err_full(&payload, "entry", err);
 	}
@@ -119,7 +126,8 @@ static int bad(struct err *err)
 	return err_set(err, CODE_INTERNAL, "malformed entry from the pull process");
 }
 
-int unpack_get_entry(const uint8_t *data, size_t len, struct tar_entry *ret, struct tar_xattr *xattrs, struct err *err)
+int unpack_get_entry(const uint8_t *data, size_t len, struct tar_entry *ret,
+                     struct tar_xattr *xattrs, struct err *err)
 {
 	struct tar_entry entry = { 0 };
 	const uint8_t *p = data + ENTRY_FIXED;
@@ -139,10 +147,12 @@ int unpack_get_entry(const uint8_t *data, size_t len, struct tar_entry *ret, str
 	entry.atime_ns = get_le32(data + 44);
 	entry.size = get_le64(data + 48);
 	entry.nxattrs = get_le16(data + 60);
-	if (entry.mode > 07777 || entry.uid == UINT32_MAX || entry.gid == UINT32_MAX || entry.mtime_ns >= 1000000000 ||
-	    entry.atime_ns >= 1000000000 || entry.size > INT64_MAX || entry.nxattrs > TAR_XATTRS_MAX)
+	if (entry.mode > 07777 || entry.uid == UINT32_MAX || entry.gid == UINT32_MAX ||
+	    entry.mtime_ns >= 1000000000 || entry.atime_ns >= 1000000000 ||
+	    entry.size > INT64_MAX || entry.nxattrs > TAR_XATTRS_MAX)
 		return bad(err);
-	if (get_le16(data + 56) == 0 || get_le16(data + 56) > TAR_PATH_MAX || get_le16(data + 58) > TAR_PATH_MAX)
+	if (get_le16(data + 56) == 0 || get_le16(data + 56) > TAR_PATH_MAX ||
+	    get_le16(data + 58) > TAR_PATH_MAX)
 		return bad(err);
 	entry.path = take_text(&p, &left, get_le16(data + 56));
 	entry.link = entry.path ? take_text(&p, &left, get_le16(data + 58)) : NULL;
@@ -186,8 +196,8 @@ int unpack_put_reply(struct buf *out, const struct unpack_reply *reply, struct e
 	put_le64(fixed + 24, reply->result.deferred);
 	fixed[32] = reply->result.opaque_root;
 	fixed[33] = reply->result.has_root;
-	if (buf_add(&payload, fixed, sizeof(fixed)) < 0 || buf_add_str(&payload, reply->err.msg) < 0 ||
-	    put_frame(out, UNPACK_DONE, &payload) < 0)
+	if (buf_add(&payload, fixed, sizeof(fixed)) < 0 ||
+	    buf_add_str(&payload, reply->err.msg) < 0 || put_frame(out, UNPACK_DONE, &payload) < 0)
 		return buf_err_full(out, "reply", err);
 	return 0;
 }
@@ -196,7 +206,8 @@ int unpack_get_reply(const uint8_t *data, size_t len, struct unpack_reply *ret, 
 {
 	struct unpack_reply reply = { 0 };
 
-	if (len < REPLY_FIXED || len - REPLY_FIXED >= sizeof(reply.err.msg) || get_le32(data) > CODE_UNAUTHENTICATED)
+	if (len < REPLY_FIXED || len - REPLY_FIXED >= sizeof(reply.err.msg) ||
+	    get_le32(data) > CODE_UNAUTHENTICATED)
 		return err_set(err, CODE_INTERNAL, "malformed answer from the unpack process");
 	reply.err.code = (enum code)get_le32(data);
 	reply.err.sys = (int)get_le32(data + 4);

@@ -30,9 +30,9 @@
 #include "core/image/untar.h"
 
 #define UNPACK_FRAME_HEAD 8
-#define UNPACK_DATA_MAX	  (256 * 1024)
+#define UNPACK_DATA_MAX   (256 * 1024)
 #define UNPACK_FRAME_MAX  (2 * TAR_PATH_MAX + TAR_XATTR_BYTES_MAX + TAR_XATTRS_MAX * 16 + 4096)
-#define UNPACK_SLOT_MAX	  499
+#define UNPACK_SLOT_MAX   499
 
 enum unpack_frame {
 	UNPACK_INVALID,
@@ -55,10 +55,12 @@ NODISCARD int unpack_put_reply(struct buf *out, const struct unpack_reply *reply
 void unpack_put_head(uint8_t head[UNPACK_FRAME_HEAD], enum unpack_frame type, size_t payload_len);
 
 /* -1: not a frame we know (a peer that went mad). */
-NODISCARD int unpack_get_head(const uint8_t head[UNPACK_FRAME_HEAD], enum unpack_frame *ret_type, size_t *ret_len);
+NODISCARD int unpack_get_head(const uint8_t head[UNPACK_FRAME_HEAD], enum unpack_frame *ret_type,
+                              size_t *ret_len);
 /* @data must outlive the entry: strings and values point into it. @xattrs: room for TAR_XATTRS_MAX. */
-NODISCARD int unpack_get_entry(const uint8_t *data, size_t len, struct tar_entry *ret, struct tar_xattr *xattrs,
-			       struct err *err);
-NODISCARD int unpack_get_reply(const uint8_t *data, size_t len, struct unpack_reply *ret, struct err *err);
+NODISCARD int unpack_get_entry(const uint8_t *data, size_t len, struct tar_entry *ret,
+                               struct tar_xattr *xattrs, struct err *err);
+NODISCARD int unpack_get_reply(const uint8_t *data, size_t len, struct unpack_reply *ret,
+                               struct err *err);
 
 #endif

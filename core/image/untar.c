@@ -32,15 +32,16 @@
 #include "core/base/str.h"
 #include "core/base/sys.h"
 #include "core/image/tree.h"
+#include "core/image/untar_internal.h"
 #include "core/image/usage.h"
 
 #define WHITEOUT_PREFIX ".wh."
-#define OPAQUE_NAME	".wh..wh..opq"
+#define OPAQUE_NAME     ".wh..wh..opq"
 
-#define IMPLICIT_MAX	   (1024 * 1024)
-#define CHECK_SPACE_BYTES  (16 * 1024 * 1024)
-#define CHECK_SPACE_FILES  256
-#define WRITEBACK_BYTES	   (8 * 1024 * 1024)
+#define IMPLICIT_MAX      (1024 * 1024)
+#define CHECK_SPACE_BYTES (16 * 1024 * 1024)
+#define CHECK_SPACE_FILES 256
+#define WRITEBACK_BYTES   (8 * 1024 * 1024)
 
 /* What a directory in the implicit map is there for. Values of the map, so not NULL. */
 #define FOR_CONTENT  ((void *)1)
@@ -108,7 +109,7 @@ void untar_free(struct untar *untar)
 }
 
 /* The client sees what the archive did wrong as INVALID_ARGUMENT; what this machine cannot do keeps its own code. */
-static int fail(struct err *err, int sys, const char *path, const char *what)
+int untar_fail(struct err *err, int sys, const char *path, const char *what)
 {
 	switch (sys) {
 	case ENOENT:
@@ -129,7 +130,7 @@ static int fail(struct err *err, int sys, const char *path, const char *what)
 	}
 }
 
-static int bad(struct err *err, const char *path, const char *why)
+int untar_bad(struct err *err, const char *path, const char *why)
 {
 	return err_set(err, CODE_INVALID_ARGUMENT, "%.120s: %s", path, why);
 }
@@ -137,7 +138,7 @@ static int bad(struct err *err, const char *path, const char *why)
 /* --- names */
 
 /* Split in place: "a/b/c" -> "a/b", "c"; "c" -> "", "c". */
-static const char *split(char *path, const char **ret_parent)
+const char *untar_split(char *path, const char **ret_parent)
 {
 	char *slash = strrchr(path, '/');
 
@@ -150,7 +151,7 @@ static const char *split(char *path, const char **ret_parent)
 	return slash + 1;
 }
 
-static int open_in_root(int root_fd, const char *path, int flags)
+int untar_open(int root_fd, const char *path, int flags)
 {
 	const struct open_how how = {
 		.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
@@ -164,7 +165,7 @@ static int open_in_root(int root_fd, const char *path, int flags)
 	return fd;
 }
 
-static bool is_whiteout(const struct stat *st)
+bool untar_is_whiteout(const struct stat *st)
 {
 	return S_ISCHR(st->st_mode) && st->st_rdev == 0;
 }
@@ -180,32 +181,36 @@ static int check_space(struct untar *untar, struct err *err)
 		return err_sys(err, errno, "free space");
 	if ((uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < untar->args.free_bytes)
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "image store: less than %llu MiB free",
-			       (unsigned long long)(untar->args.free_bytes >> 20));
+		               (unsigned long long)(untar->args.free_bytes >> 20));
 	if (fs.f_files > 0 && (uint64_t)fs.f_ffree < untar->args.free_inodes)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "image store: fewer than %llu inodes free",
-			       (unsigned long long)untar->args.free_inodes);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "image store: fewer than %llu inodes free",
+		               (unsigned long long)untar->args.free_inodes);
 	return 0;
 }
 
 /* --- attributes */
 
-static bool xattr_wanted(const char *name)
+bool untar_xattr_wanted(const char *name)
 {
 	if (starts_with(name, "user."))
-		return !starts_with(name, "user.overlay."); /* would be markers with the userxattr mount option */
+		return !starts_with(
+			name,
+			"user.overlay."); /* would be markers with the userxattr mount option */
 	return streq(name, "security.capability") || streq(name, "security.ima") ||
 	       starts_with(name, "system.posix_acl_");
 }
 
 /* Set one on the working directory's @base; files may pass their descriptor instead (@base NULL). */
-static int set_xattr(int fd, const char *base, const struct tar_xattr *xattr, bool plain, const char *path, struct err *err)
+int untar_set_xattr(int fd, const char *base, const struct tar_xattr *xattr, bool plain,
+                    const char *path, struct err *err)
 {
 	int rc;
 
-	if (!xattr_wanted(xattr->name))
+	if (!untar_xattr_wanted(xattr->name))
 		return 0;
-	rc = base ? lsetxattr(base, xattr->name, xattr->value, xattr->len, 0) :
-		    fsetxattr(fd, xattr->name, xattr->value, xattr->len, 0);
+	rc = base ? lsetxattr(base, xattr->name, xattr->value, xattr->len, 0)
+	          : fsetxattr(fd, xattr->name, xattr->value, xattr->len, 0);
 	if (rc == 0 || errno == ENOTSUP)
 		return 0;
 	/* user.* exists on files and directories only; an archive may say otherwise */
@@ -220,7 +225,8 @@ static void entry_times(const struct tar_entry *entry, struct timespec times[2])
 	times[1] = (struct timespec){ .tv_sec = entry->mtime_s, .tv_nsec = entry->mtime_ns };
 }
 
-static int set_times(int dirfd, const char *base, const struct timespec times[2], const char *path, struct err *err)
+static int set_times(int dirfd, const char *base, const struct timespec times[2], const char *path,
+                     struct err *err)
 {
 	const struct timespec epoch[2] = { { 0 }, { 0 } };
 
@@ -232,16 +238,17 @@ static int set_times(int dirfd, const char *base, const struct timespec times[2]
 }
 
 /* Everything but times, on @base of the directory @parent, which was just made or linked and is no directory we follow into. */
-static int set_attrs(int parent, const char *base, const struct tar_entry *entry, mode_t kind, const char *path,
-		     struct err *err)
+static int set_attrs(int parent, const char *base, const struct tar_entry *entry, mode_t kind,
+                     const char *path, struct err *err)
 {
 	/* xattrs of symlinks and devices need a path: the one component below the working directory */
 	if (fchdir(parent) < 0)
 		return err_sys(err, errno, "%.120s: enter directory", path);
 	if (lchown(base, entry->uid, entry->gid) < 0)
-		return fail(err, errno, path, "change owner");
+		return untar_fail(err, errno, path, "change owner");
 	for (size_t i = 0; i < entry->nxattrs; i++)
-		if (set_xattr(-1, base, &entry->xattrs[i], S_ISREG(kind) || S_ISDIR(kind), path, err) < 0)
+		if (untar_set_xattr(-1, base, &entry->xattrs[i], S_ISREG(kind) || S_ISDIR(kind),
+		                    path, err) < 0)
 			return -1;
 	if (!S_ISLNK(kind) && chmod(base, entry->mode) < 0)
 		return err_sys(err, errno, "%.120s: change mode", path);
@@ -250,16 +257,19 @@ static int set_attrs(int parent, const char *base, const struct tar_entry *entry
 
 static int mark_opaque(const struct untar *untar, int fd, const char *path, struct err *err)
 {
-	const char *name = untar->args.user_xattr ? "user.overlay.opaque" : "trusted.overlay.opaque";
+	const char *name =
+		untar->args.user_xattr ? "user.overlay.opaque" : "trusted.overlay.opaque";
 
 	if (fsetxattr(fd, name, "y", 1, 0) < 0)
 		return err_sys(err, errno, "%.120s: set %s", path, name);
 	return 0;
 }
 
-static int mark_opaque_at(const struct untar *untar, int parent, const char *base, const char *path, struct err *err)
+static int mark_opaque_at(const struct untar *untar, int parent, const char *base, const char *path,
+                          struct err *err)
 {
-	cleanup_close int fd = openat(parent, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int fd =
+		openat(parent, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
 		return err_sys(err, errno, "%.120s: open", path);
@@ -271,8 +281,9 @@ static int mark_opaque_at(const struct untar *untar, int parent, const char *bas
 static int implicit_add(struct untar *untar, const char *path, void *purpose, struct err *err)
 {
 	if (map_count(&untar->implicit) >= IMPLICIT_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d directories without an entry of their own",
-			       IMPLICIT_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "more than %d directories without an entry of their own",
+		               IMPLICIT_MAX);
 	map_set(&untar->implicit, path, purpose);
 	return 0;
 }
@@ -300,7 +311,8 @@ static void implicit_keep(struct untar *untar, const char *parent)
  * One level of a missing parent: enter @name of @dir, making it if need be. @path is the clean path to it.
  * Returns a descriptor; -1 with err set; -1 with err clear when a whiteout is in the way of another whiteout.
  */
-static int parent_step(struct untar *untar, int dir, const char *name, const char *path, bool for_whiteout, struct err *err)
+static int parent_step(struct untar *untar, int dir, const char *name, const char *path,
+                       bool for_whiteout, struct err *err)
 {
 	struct stat st;
 	bool opaque = false;
@@ -313,22 +325,24 @@ static int parent_step(struct untar *untar, int dir, const char *name, const cha
 		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return err_sys(err, errno, "%.120s: look up", path);
 		if (S_ISLNK(st.st_mode)) {
-			fd = open_in_root(untar->args.root_fd, path, O_PATH | O_DIRECTORY);
-			return fd >= 0 ? fd : fail(err, -fd, path, "follow symlink");
+			fd = untar_open(untar->args.root_fd, path, O_PATH | O_DIRECTORY);
+			return fd >= 0 ? fd : untar_fail(err, -fd, path, "follow symlink");
 		}
-		if (!is_whiteout(&st))
-			return bad(err, path, "is a parent directory of another entry, but no directory");
+		if (!untar_is_whiteout(&st))
+			return untar_bad(
+				err, path,
+				"is a parent directory of another entry, but no directory");
 		if (for_whiteout)
 			return -1; /* whiteout below a whiteout: moot */
 		if (unlinkat(dir, name, 0) < 0)
 			return err_sys(err, errno, "%.120s: remove whiteout", path);
 		opaque = true;
 	} else if (errno != ENOENT) {
-		return fail(err, errno, path, "open");
+		return untar_fail(err, errno, path, "open");
 	}
 
 	if (mkdirat(dir, name, 0755) < 0)
-		return fail(err, errno, path, "make directory");
+		return untar_fail(err, errno, path, "make directory");
 	untar->files_since++;
 	if (opaque) { /* hides all beneath: nothing to take attributes from */
 		if (mark_opaque_at(untar, dir, name, path, err) < 0)
@@ -348,7 +362,7 @@ static int parent_make(struct untar *untar, const char *parent, bool for_whiteou
 	cleanup_free char *path = xstrdup(parent);
 	char *p = path;
 
-	dir = open_in_root(untar->args.root_fd, "", O_PATH | O_DIRECTORY);
+	dir = untar_open(untar->args.root_fd, "", O_PATH | O_DIRECTORY);
 	if (dir < 0)
 		return err_sys(err, -dir, "open layer root");
 	for (;;) {
@@ -386,11 +400,11 @@ static int parent_get(struct untar *untar, const char *parent, bool for_whiteout
 	free(untar->parent_path);
 	untar->parent_path = NULL;
 	untar->parent_stale = false;
-	fd = open_in_root(untar->args.root_fd, parent, O_PATH | O_DIRECTORY);
+	fd = untar_open(untar->args.root_fd, parent, O_PATH | O_DIRECTORY);
 	if (fd == -ENOENT || fd == -ENOTDIR)
 		fd = parent_make(untar, parent, for_whiteout, err);
 	else if (fd < 0)
-		return fail(err, -fd, parent, "open");
+		return untar_fail(err, -fd, parent, "open");
 	if (fd < 0)
 		return -1;
 	untar->parent = fd;
@@ -401,7 +415,8 @@ static int parent_get(struct untar *untar, const char *parent, bool for_whiteout
 /* --- the last component */
 
 /* What is at @base gives way. *ret_was_whiteout: it was one. @parent stays open. */
-static int replace(struct untar *untar, int parent, const char *base, const char *path, bool *ret_was_whiteout, struct err *err)
+static int replace(struct untar *untar, int parent, const char *base, const char *path,
+                   bool *ret_was_whiteout, struct err *err)
 {
 	struct stat st;
 	int rc;
@@ -409,7 +424,7 @@ static int replace(struct untar *untar, int parent, const char *base, const char
 	*ret_was_whiteout = false;
 	if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "%.120s: look up", path);
-	*ret_was_whiteout = is_whiteout(&st);
+	*ret_was_whiteout = untar_is_whiteout(&st);
 	rc = tree_remove(parent, base);
 	if (rc < 0)
 		return err_sys(err, -rc, "%.120s: remove an earlier entry", path);
@@ -418,8 +433,8 @@ static int replace(struct untar *untar, int parent, const char *base, const char
 	return 0;
 }
 
-static int make_dir(struct untar *untar, int parent, const char *base, const char *path, const struct tar_entry *entry,
-		    struct err *err)
+static int make_dir(struct untar *untar, int parent, const char *base, const char *path,
+                    const struct tar_entry *entry, struct err *err)
 {
 	struct dir_time time = { entry->mtime_s, entry->atime_s, entry->mtime_ns, entry->atime_ns };
 	bool was_whiteout = false;
@@ -429,14 +444,15 @@ static int make_dir(struct untar *untar, int parent, const char *base, const cha
 		if (replace(untar, parent, base, path, &was_whiteout, err) < 0)
 			return -1;
 		if (mkdirat(parent, base, 0700) < 0)
-			return fail(err, errno, path, "make directory");
+			return untar_fail(err, errno, path, "make directory");
 		if (was_whiteout && mark_opaque_at(untar, parent, base, path, err) < 0)
 			return -1;
 	}
 	map_remove(&untar->implicit, path);
 	if (set_attrs(parent, base, entry, S_IFDIR, path, err) < 0)
 		return -1;
-	if (buf_add(&untar->dir_times, &time, sizeof(time)) < 0 || buf_add(&untar->dir_times, path, strlen(path) + 1) < 0)
+	if (buf_add(&untar->dir_times, &time, sizeof(time)) < 0 ||
+	    buf_add(&untar->dir_times, path, strlen(path) + 1) < 0)
 		return buf_err_full(&untar->dir_times, "list of directories", err);
 	return 0;
 }
@@ -446,9 +462,10 @@ static int make_root(struct untar *untar, const struct tar_entry *entry, struct 
 	if (entry->type != TAR_DIR)
 		return 0;
 	if (fchown(untar->args.root_fd, entry->uid, entry->gid) < 0)
-		return fail(err, errno, "/", "change owner");
+		return untar_fail(err, errno, "/", "change owner");
 	for (size_t i = 0; i < entry->nxattrs; i++)
-		if (set_xattr(untar->args.root_fd, NULL, &entry->xattrs[i], true, "/", err) < 0)
+		if (untar_set_xattr(untar->args.root_fd, NULL, &entry->xattrs[i], true, "/", err) <
+		    0)
 			return -1;
 	if (fchmod(untar->args.root_fd, entry->mode) < 0)
 		return err_sys(err, errno, "/: change mode");
@@ -456,8 +473,8 @@ static int make_root(struct untar *untar, const struct tar_entry *entry, struct 
 	return 0;
 }
 
-static int make_link(struct untar *untar, int parent, const char *base, const char *path, const struct tar_entry *entry,
-		     struct err *err)
+static int make_link(struct untar *untar, int parent, const char *base, const char *path,
+                     const struct tar_entry *entry, struct err *err)
 {
 	cleanup_free char *target = tar_clean_path(entry->link);
 	cleanup_free char *target_dir = NULL;
@@ -468,39 +485,40 @@ static int make_link(struct untar *untar, int parent, const char *base, const ch
 	struct timespec times[2];
 
 	if (!target || !*target)
-		return bad(err, path, "hard link to nothing that could be linked");
+		return untar_bad(err, path, "hard link to nothing that could be linked");
 	target_dir = xstrdup(target);
-	target_base = split(target_dir, &target_parent);
-	dir = open_in_root(untar->args.root_fd, target_parent, O_PATH | O_DIRECTORY);
+	target_base = untar_split(target_dir, &target_parent);
+	dir = untar_open(untar->args.root_fd, target_parent, O_PATH | O_DIRECTORY);
 	if (dir >= 0)
 		here = fstatat(dir, target_base, &st, AT_SYMLINK_NOFOLLOW) == 0;
 	if (here && S_ISDIR(st.st_mode))
-		return bad(err, path, "hard link to a directory");
-	if (here && is_whiteout(&st))
-		return bad(err, path, "hard link to a file that this layer deletes");
+		return untar_bad(err, path, "hard link to a directory");
+	if (here && untar_is_whiteout(&st))
+		return untar_bad(err, path, "hard link to a file that this layer deletes");
 	/* A link to itself: some writers repeat a member that way. */
-	if (here && fstatat(parent, base, &old, AT_SYMLINK_NOFOLLOW) == 0 && old.st_ino == st.st_ino &&
-	    old.st_dev == st.st_dev)
+	if (here && fstatat(parent, base, &old, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    old.st_ino == st.st_ino && old.st_dev == st.st_dev)
 		return 0;
 	if (replace(untar, parent, base, path, &was_whiteout, err) < 0)
 		return -1;
 	if (!here) { /* in a lower layer, or nowhere: untar_fix() knows */
-		if (buf_add_str(&untar->links, "H") < 0 || buf_add(&untar->links, path, strlen(path) + 1) < 0 ||
+		if (buf_add_str(&untar->links, "H") < 0 ||
+		    buf_add(&untar->links, path, strlen(path) + 1) < 0 ||
 		    buf_add(&untar->links, target, strlen(target) + 1) < 0)
 			return buf_err_full(&untar->links, "list of hard links", err);
 		untar->result.deferred++;
 		return 0;
 	}
 	if (linkat(dir, target_base, parent, base, 0) < 0)
-		return fail(err, errno, path, "hard link");
+		return untar_fail(err, errno, path, "hard link");
 	if (set_attrs(parent, base, entry, st.st_mode, path, err) < 0)
 		return -1;
 	entry_times(entry, times);
 	return set_times(parent, base, times, path, err);
 }
 
-static int file_begin(struct untar *untar, int parent, const char *base, const char *path, const struct tar_entry *entry,
-		      struct err *err)
+static int file_begin(struct untar *untar, int parent, const char *base, const char *path,
+                      const struct tar_entry *entry, struct err *err)
 {
 	struct file *file = &untar->file;
 	const int flags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
@@ -513,7 +531,7 @@ static int file_begin(struct untar *untar, int parent, const char *base, const c
 		file->fd = openat(parent, base, flags, 0600);
 	}
 	if (file->fd < 0)
-		return fail(err, errno, path, "create");
+		return untar_fail(err, errno, path, "create");
 
 	file->path = xstrdup(path);
 	file->size = entry->size;
@@ -548,11 +566,11 @@ static int file_end(struct untar *untar, struct err *err)
 	if (fd < 0)
 		return 0;
 	if (file->written_to < file->size && ftruncate(fd, (off_t)file->size) < 0)
-		return fail(err, errno, path, "set size");
+		return untar_fail(err, errno, path, "set size");
 	if (fchown(fd, file->attrs.uid, file->attrs.gid) < 0)
-		return fail(err, errno, path, "change owner");
+		return untar_fail(err, errno, path, "change owner");
 	for (size_t i = 0; i < file->attrs.nxattrs; i++)
-		if (set_xattr(fd, NULL, &file->xattrs[i], true, path, err) < 0)
+		if (untar_set_xattr(fd, NULL, &file->xattrs[i], true, path, err) < 0)
 			return -1;
 	if (fchmod(fd, file->attrs.mode) < 0)
 		return err_sys(err, errno, "%.120s: change mode", path);
@@ -566,13 +584,13 @@ static int file_end(struct untar *untar, struct err *err)
 	return 0;
 }
 
-static int make_other(struct untar *untar, int parent, const char *base, const char *path, const struct tar_entry *entry,
-		      struct err *err)
+static int make_other(struct untar *untar, int parent, const char *base, const char *path,
+                      const struct tar_entry *entry, struct err *err)
 {
-	mode_t kind = entry->type == TAR_CHAR	  ? S_IFCHR :
-		      entry->type == TAR_BLOCKDEV ? S_IFBLK :
-		      entry->type == TAR_FIFO	  ? S_IFIFO :
-						    S_IFLNK;
+	mode_t kind = entry->type == TAR_CHAR       ? S_IFCHR
+	              : entry->type == TAR_BLOCKDEV ? S_IFBLK
+	              : entry->type == TAR_FIFO     ? S_IFIFO
+	                                            : S_IFLNK;
 	dev_t dev = makedev(entry->major, entry->minor);
 	struct timespec times[2];
 	bool was_whiteout;
@@ -583,15 +601,16 @@ static int make_other(struct untar *untar, int parent, const char *base, const c
 		if (entry->major == 0 && entry->minor == 0 && kind == S_IFCHR)
 			return 0;
 		if (entry->major > 0xfff || entry->minor > 0xfffff)
-			return bad(err, path, "device number out of range");
+			return untar_bad(err, path, "device number out of range");
 	} else {
 		dev = 0;
 	}
 	if (replace(untar, parent, base, path, &was_whiteout, err) < 0)
 		return -1;
-	rc = kind == S_IFLNK ? symlinkat(entry->link, parent, base) : mknodat(parent, base, kind | 0600, dev);
+	rc = kind == S_IFLNK ? symlinkat(entry->link, parent, base)
+	                     : mknodat(parent, base, kind | 0600, dev);
 	if (rc < 0)
-		return fail(err, errno, path, "create");
+		return untar_fail(err, errno, path, "create");
 	entry_times(entry, times);
 	if (set_attrs(parent, base, entry, kind, path, err) < 0)
 		return -1;
@@ -619,8 +638,8 @@ static int make_opaque(struct untar *untar, const char *parent_path, struct err 
 	return mark_opaque(untar, fd, parent_path, err);
 }
 
-static int make_whiteout(struct untar *untar, const char *parent_path, const char *base, const char *hidden_path,
-			 const struct tar_entry *entry, struct err *err)
+static int make_whiteout(struct untar *untar, const char *parent_path, const char *base,
+                         const char *hidden_path, const struct tar_entry *entry, struct err *err)
 {
 	struct stat st;
 	int parent = parent_get(untar, parent_path, true, err);
@@ -642,15 +661,16 @@ static int make_whiteout(struct untar *untar, const char *parent_path, const cha
 		return make_whiteout(untar, parent_path, base, hidden_path, entry, err);
 	}
 	if (errno != ENOENT)
-		return fail(err, errno, hidden_path, "look up");
+		return untar_fail(err, errno, hidden_path, "look up");
 	if (mknodat(parent, base, S_IFCHR, 0) < 0)
-		return fail(err, errno, hidden_path, "make whiteout");
+		return untar_fail(err, errno, hidden_path, "make whiteout");
 	if (fchownat(parent, base, entry->uid, entry->gid, AT_SYMLINK_NOFOLLOW) < 0)
-		return fail(err, errno, hidden_path, "change owner");
+		return untar_fail(err, errno, hidden_path, "change owner");
 	return 0;
 }
 
-static int whiteout(struct untar *untar, const char *parent, const char *base, const struct tar_entry *entry, struct err *err)
+static int whiteout(struct untar *untar, const char *parent, const char *base,
+                    const struct tar_entry *entry, struct err *err)
 {
 	cleanup_free char *hidden = NULL;
 
@@ -660,7 +680,7 @@ static int whiteout(struct untar *untar, const char *parent, const char *base, c
 		return 0;
 	base += strlen(WHITEOUT_PREFIX);
 	if (!*base || streq(base, ".") || streq(base, ".."))
-		return bad(err, entry->path, "whiteout without a name");
+		return untar_bad(err, entry->path, "whiteout without a name");
 	hidden = xasprintf("%s%s%s", parent, *parent ? "/" : "", base);
 	return make_whiteout(untar, parent, base, hidden, entry, err);
 }
@@ -682,11 +702,11 @@ int untar_entry(struct untar *untar, const struct tar_entry *entry, struct err *
 
 	path = tar_clean_path(entry->path);
 	if (!path)
-		return bad(err, entry->path, "a name is longer than 255 bytes");
+		return untar_bad(err, entry->path, "a name is longer than 255 bytes");
 	if (!*path)
 		return make_root(untar, entry, err);
 	parts = xstrdup(path);
-	base = split(parts, &parent);
+	base = untar_split(parts, &parent);
 	if (starts_with(base, WHITEOUT_PREFIX))
 		return whiteout(untar, parent, base, entry, err);
 
@@ -707,7 +727,7 @@ int untar_entry(struct untar *untar, const struct tar_entry *entry, struct err *
 	case TAR_FIFO:
 		return make_other(untar, dir, base, path, entry, err);
 	}
-	return bad(err, path, "unknown entry type");
+	return untar_bad(err, path, "unknown entry type");
 }
 
 int untar_data(struct untar *untar, const void *data, size_t len, uint64_t offset, struct err *err)
@@ -718,16 +738,17 @@ int untar_data(struct untar *untar, const void *data, size_t len, uint64_t offse
 	if (file->fd < 0) /* of a whiteout: it may have any */
 		return 0;
 	if (offset > file->size || len > file->size - offset)
-		return bad(err, file->path, "more data than its size");
+		return untar_bad(err, file->path, "more data than its size");
 	n = pwrite_full(file->fd, data, len, (off_t)offset);
 	if (n < 0)
-		return fail(err, (int)-n, file->path, "write");
+		return untar_fail(err, (int)-n, file->path, "write");
 	if (offset + len > file->written_to)
 		file->written_to = offset + len;
 	/* Start writing back early: a burst of dirty pages at the end would stall everybody's fsync. */
 	if (file->written_to - file->flushed_to >= WRITEBACK_BYTES) {
-		ignore(sync_file_range(file->fd, (off_t)file->flushed_to, (off_t)(file->written_to - file->flushed_to),
-				       SYNC_FILE_RANGE_WRITE)); /* a hint */
+		ignore(sync_file_range(file->fd, (off_t)file->flushed_to,
+		                       (off_t)(file->written_to - file->flushed_to),
+		                       SYNC_FILE_RANGE_WRITE)); /* a hint */
 		file->flushed_to = file->written_to;
 	}
 	untar->bytes_since += len;
@@ -753,10 +774,11 @@ static int finish_times(struct untar *untar, struct err *err)
 		memcpy(&time, p, sizeof(time));
 		p = path + strlen(path) + 1;
 		parts = xstrdup(path);
-		base = split(parts, &parent);
-		dir = open_in_root(untar->args.root_fd, parent, O_PATH | O_DIRECTORY);
+		base = untar_split(parts, &parent);
+		dir = untar_open(untar->args.root_fd, parent, O_PATH | O_DIRECTORY);
 		/* a later entry may have replaced it */
-		if (dir < 0 || fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+		if (dir < 0 || fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISDIR(st.st_mode))
 			continue;
 		times[0] = (struct timespec){ .tv_sec = time.atime_s, .tv_nsec = time.atime_ns };
 		times[1] = (struct timespec){ .tv_sec = time.mtime_s, .tv_nsec = time.mtime_ns };
@@ -766,7 +788,7 @@ static int finish_times(struct untar *untar, struct err *err)
 	return 0;
 }
 
-static int measure(int root_fd, struct untar_result *result, struct err *err)
+int untar_measure(int root_fd, struct untar_result *result, struct err *err)
 {
 	struct usage usage;
 	int rc = usage_walk(root_fd, ".", &usage);
@@ -778,7 +800,8 @@ static int measure(int root_fd, struct untar_result *result, struct err *err)
 	return 0;
 }
 
-int untar_finish(struct untar *untar, struct untar_result *ret, struct buf *deferred, struct err *err)
+int untar_finish(struct untar *untar, struct untar_result *ret, struct buf *deferred,
+                 struct err *err)
 {
 	err_clear(err);
 	if (file_end(untar, err) < 0 || finish_times(untar, err) < 0 || check_space(untar, err) < 0)
@@ -787,182 +810,13 @@ int untar_finish(struct untar *untar, struct untar_result *ret, struct buf *defe
 	if (untar->links.len && buf_add(deferred, untar->links.data, untar->links.len) < 0)
 		return buf_err_full(deferred, "list of hard links", err);
 	map_for_each(e, &untar->implicit) {
-		if (buf_add_str(deferred, "D") < 0 || buf_add(deferred, e->key, strlen(e->key) + 1) < 0)
+		if (buf_add_str(deferred, "D") < 0 ||
+		    buf_add(deferred, e->key, strlen(e->key) + 1) < 0)
 			return buf_err_full(deferred, "list of directories", err);
 		untar->result.deferred++;
 	}
-	if (measure(untar->args.root_fd, &untar->result, err) < 0)
+	if (untar_measure(untar->args.root_fd, &untar->result, err) < 0)
 		return -1;
 	*ret = untar->result;
 	return 0;
-}
-
-/* --- untar_fix: once the lower layers are there */
-
-static int copy_xattrs(int from, int to, const char *path, struct err *err)
-{
-	char names[16384];
-	cleanup_free char *value = NULL;
-	ssize_t n;
-
-	n = flistxattr(from, names, sizeof(names));
-	if (n < 0)
-		return errno == ENOTSUP ? 0 : err_sys(err, errno, "%.120s: list xattrs of the lower layer", path);
-	value = xcalloc(1, XATTR_SIZE_MAX);
-	for (const char *name = names; name < names + n; name += strlen(name) + 1) {
-		struct tar_xattr xattr = { .name = name, .value = value };
-		ssize_t len;
-
-		if (!xattr_wanted(name))
-			continue;
-		len = fgetxattr(from, name, value, XATTR_SIZE_MAX);
-		if (len < 0)
-			return err_sys(err, errno, "%.120s: read %s of the lower layer", path, name);
-		xattr.len = (size_t)len;
-		if (set_xattr(to, NULL, &xattr, true, path, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int copy_attrs(int from, int to, const char *path, struct err *err)
-{
-	struct timespec times[2];
-	struct stat st;
-
-	if (fstat(from, &st) < 0)
-		return err_sys(err, errno, "%.120s: look up in the lower layer", path);
-	if (fchown(to, st.st_uid, st.st_gid) < 0)
-		return err_sys(err, errno, "%.120s: change owner", path);
-	if (copy_xattrs(from, to, path, err) < 0)
-		return -1;
-	if (fchmod(to, st.st_mode & 07777) < 0)
-		return err_sys(err, errno, "%.120s: change mode", path);
-	times[0] = st.st_atim;
-	times[1] = st.st_mtim;
-	if (futimens(to, times) < 0)
-		return err_sys(err, errno, "%.120s: set times", path);
-	return 0;
-}
-
-/* 1: a lower layer decides here (it has something at @path, or something in its way), 0: look further down. */
-static int lower_decides(int lower, const char *path, int flags, int *ret_fd)
-{
-	int fd = open_in_root(lower, path, flags | O_NOFOLLOW);
-
-	*ret_fd = fd;
-	return fd != -ENOENT;
-}
-
-static int fix_dir(int root_fd, const char *path, const int *lower_fds, size_t nlower, struct err *err)
-{
-	cleanup_close int own = open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY);
-
-	if (own < 0)
-		return 0; /* replaced by a later entry */
-	for (size_t i = 0; i < nlower; i++) {
-		cleanup_close int lower = -1;
-
-		if (!lower_decides(lower_fds[i], path, O_RDONLY | O_DIRECTORY, &lower))
-			continue;
-		return lower >= 0 ? copy_attrs(lower, own, path, err) : 0;
-	}
-	return 0;
-}
-
-static int copy_data(int from, int to, const char *path, struct err *err)
-{
-	for (;;) {
-		ssize_t n = copy_file_range(from, NULL, to, NULL, 1 << 30, 0);
-
-		if (n < 0)
-			return err_sys(err, errno, "%.120s: copy from the lower layer", path);
-		if (n == 0)
-			return 0;
-	}
-}
-
-/* A hard link to a file of a lower layer is a copy of it: what copying up would have made. */
-static int copy_up(int root_fd, const char *path, int lower_parent, const char *base, const struct stat *st, struct err *err)
-{
-	cleanup_free char *parts = xstrdup(path);
-	cleanup_close int dir = -1;
-	cleanup_close int from = -1;
-	cleanup_close int to = -1;
-	char target[TAR_PATH_MAX + 1];
-	const char *parent, *own = split(parts, &parent);
-	ssize_t n;
-
-	dir = open_in_root(root_fd, parent, O_PATH | O_DIRECTORY);
-	if (dir < 0)
-		return fail(err, -dir, path, "open directory");
-	if (S_ISLNK(st->st_mode)) {
-		n = readlinkat(lower_parent, base, target, TAR_PATH_MAX);
-		if (n < 0)
-			return err_sys(err, errno, "%.120s: read symlink of the lower layer", path);
-		target[n] = '\0';
-		if (symlinkat(target, dir, own) < 0 || fchownat(dir, own, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-			return fail(err, errno, path, "copy symlink");
-		return 0;
-	}
-	if (!S_ISREG(st->st_mode))
-		return bad(err, path, "hard link to something in a lower layer that is no file");
-	from = openat(lower_parent, base, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (from < 0)
-		return err_sys(err, errno, "%.120s: open in the lower layer", path);
-	to = openat(dir, own, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (to < 0)
-		return fail(err, errno, path, "create");
-	if (copy_data(from, to, path, err) < 0)
-		return -1;
-	return copy_attrs(from, to, path, err);
-}
-
-static int fix_link(int root_fd, const char *path, const char *target, const int *lower_fds, size_t nlower, struct err *err)
-{
-	cleanup_free char *parts = xstrdup(target);
-	const char *parent, *base = split(parts, &parent);
-
-	for (size_t i = 0; i < nlower; i++) {
-		cleanup_close int dir = open_in_root(lower_fds[i], parent, O_PATH | O_DIRECTORY);
-		struct stat st;
-
-		if (dir == -ENOENT)
-			continue;
-		if (dir < 0)
-			break; /* something is in the way: the target is hidden */
-		if (fstatat(dir, base, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-			if (errno == ENOENT)
-				continue;
-			return fail(err, errno, path, "look up in the lower layer");
-		}
-		if (is_whiteout(&st) || S_ISDIR(st.st_mode))
-			break;
-		return copy_up(root_fd, path, dir, base, &st, err);
-	}
-	return err_set(err, CODE_INVALID_ARGUMENT, "%.120s: hard link to %s, which does not exist", path, target);
-}
-
-int untar_fix(int root_fd, const void *deferred, size_t len, const int *lower_fds, size_t nlower, struct untar_result *inout,
-	      struct err *err)
-{
-	struct str rest = { deferred, len }, first, target;
-
-	while (rest.len > 0) {
-		char kind = rest.p[0];
-
-		rest = (struct str){ rest.p + 1, rest.len - 1 };
-		if (!str_cut(rest, '\0', &first, &rest))
-			return err_set(err, CODE_INTERNAL, "damaged list of deferred entries");
-		if (kind == 'D') {
-			if (fix_dir(root_fd, first.p, lower_fds, nlower, err) < 0)
-				return -1;
-		} else if (kind == 'H' && str_cut(rest, '\0', &target, &rest)) {
-			if (fix_link(root_fd, first.p, target.p, lower_fds, nlower, err) < 0)
-				return -1;
-		} else {
-			return err_set(err, CODE_INTERNAL, "damaged list of deferred entries");
-		}
-	}
-	return measure(root_fd, inout, err);
 }

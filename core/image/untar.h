@@ -24,8 +24,8 @@
 #include "core/image/tar.h"
 
 struct untar_args {
-	int root_fd;	    /* empty directory, borrowed: the layer's fs/ */
-	bool user_xattr;    /* user.overlay.opaque instead of trusted.overlay.opaque */
+	int root_fd;         /* empty directory, borrowed: the layer's fs/ */
+	bool user_xattr;     /* user.overlay.opaque instead of trusted.overlay.opaque */
 	uint64_t free_bytes; /* keep at least this much of the file system free */
 	uint64_t free_inodes;
 };
@@ -33,9 +33,10 @@ struct untar_args {
 struct untar_result {
 	uint64_t size_bytes; /* st_blocks * 512, each inode once */
 	uint64_t inodes;
-	uint64_t deferred; /* things untar_fix() must see to: the layer is tied to what lies beneath */
-	bool opaque_root;  /* hides all lower layers */
-	bool has_root;	   /* the archive gave "./" its attributes */
+	uint64_t
+		deferred; /* things untar_fix() must see to: the layer is tied to what lies beneath */
+	bool opaque_root; /* hides all lower layers */
+	bool has_root;    /* the archive gave "./" its attributes */
 };
 
 struct untar;
@@ -46,9 +47,11 @@ void untar_free(struct untar *untar);
 /* Errors name the entry. RESOURCE_EXHAUSTED: the reserve of free space was reached. INVALID_ARGUMENT: what the archive asks
  * for cannot be done. */
 NODISCARD int untar_entry(struct untar *untar, const struct tar_entry *entry, struct err *err);
-NODISCARD int untar_data(struct untar *untar, const void *data, size_t len, uint64_t offset, struct err *err);
+NODISCARD int untar_data(struct untar *untar, const void *data, size_t len, uint64_t offset,
+                         struct err *err);
 /* Directory times, whiteouts that met a directory, totals. The deferred list, for untar_fix(), is appended to @deferred. */
-NODISCARD int untar_finish(struct untar *untar, struct untar_result *ret, struct buf *deferred, struct err *err);
+NODISCARD int untar_finish(struct untar *untar, struct untar_result *ret, struct buf *deferred,
+                           struct err *err);
 
 /*
  * untar_fix - finish a layer whose lower layers are complete.
@@ -56,8 +59,8 @@ NODISCARD int untar_finish(struct untar *untar, struct untar_result *ret, struct
  * @lower_fds: roots of the lower layers, top-most first.
  * Errors: INVALID_ARGUMENT when a hard link's target exists in no layer.
  */
-NODISCARD int untar_fix(int root_fd, const void *deferred, size_t len, const int *lower_fds, size_t nlower,
-			struct untar_result *inout, struct err *err);
+NODISCARD int untar_fix(int root_fd, const void *deferred, size_t len, const int *lower_fds,
+                        size_t nlower, struct untar_result *inout, struct err *err);
 
 #define UNTAR_DEFERRED_MAX (64 * 1024 * 1024)
 

@@ -1,8 +1,5 @@
 /* core/image/usage.c */
 #include "core/image/usage.h"
-#include "core/image/overlay.h"
-#include "core/base/mem.h"
-#include "core/base/fsx.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +10,10 @@
 #include <unistd.h>
 
 #include "core/base/fd.h"
+#include "core/base/fsx.h"
+#include "core/base/mem.h"
 #include "core/base/str.h"
+#include "core/image/overlay.h"
 #include "core/image/tree.h"
 
 #define LEVELS 4096
@@ -65,7 +65,8 @@ static int scan(struct walk *walk)
 			level->next = entry->next;
 			if (tree_is_dot(entry->name))
 				continue;
-			if (fstatat(walk->dir, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != walk->dev)
+			if (fstatat(walk->dir, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+			    st.st_dev != walk->dev)
 				continue; /* gone meanwhile, or a mount */
 			count(walk, &st);
 			if (!S_ISDIR(st.st_mode) || walk->depth == LEVELS)
@@ -88,7 +89,8 @@ static int go_up(struct walk *walk)
 	struct stat st;
 	int fd;
 
-	fd = walk->depth == 1 ? walk->top : openat(walk->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = walk->depth == 1 ? walk->top
+	                      : openat(walk->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	close(walk->dir);
@@ -134,7 +136,8 @@ int usage_walk(int dirfd, const char *path, struct usage *ret)
 	if (rc == 0)
 		*ret = (struct usage){
 			.bytes = walk.bytes + walk.share_bytes,
-			.inodes = walk.inodes + ((walk.share_inodes + (UINT64_C(1) << (SCALE - 1))) >> SCALE),
+			.inodes = walk.inodes +
+			          ((walk.share_inodes + (UINT64_C(1) << (SCALE - 1))) >> SCALE),
 		};
 out:
 	if (walk.dir != walk.top)
@@ -153,11 +156,13 @@ int usage_child(void *path)
 	if (rc < 0) {
 		const char *why = errno_name(-rc);
 
-		ignore(write_full(STDERR_FILENO, why, strlen(why))); /* the exit status says it too */
+		ignore(write_full(STDERR_FILENO, why,
+		                  strlen(why))); /* the exit status says it too */
 		return 1;
 	}
-	ignore(str_format(line, sizeof(line), "%llu %llu\n", (unsigned long long)usage.bytes, /* fits */
-			  (unsigned long long)usage.inodes));
+	ignore(str_format(line, sizeof(line), "%llu %llu\n",
+	                  (unsigned long long)usage.bytes, /* fits */
+	                  (unsigned long long)usage.inodes));
 	return write_full(STDOUT_FILENO, line, strlen(line)) < 0;
 }
 
@@ -166,9 +171,11 @@ int usage_parse(const char *text, size_t len, struct usage *ret, struct err *err
 	struct str line, rest, bytes, inodes;
 	struct usage usage;
 
-	if (!str_cut((struct str){ text, len }, '\n', &line, &rest) || !str_cut(line, ' ', &bytes, &inodes) ||
-	    str_u64(bytes, UINT64_MAX, &usage.bytes) < 0 || str_u64(inodes, UINT64_MAX, &usage.inodes) < 0)
-		return err_set(err, CODE_INTERNAL, "usage: the walk printed something else than two numbers");
+	if (!str_cut((struct str){ text, len }, '\n', &line, &rest) ||
+	    !str_cut(line, ' ', &bytes, &inodes) || str_u64(bytes, UINT64_MAX, &usage.bytes) < 0 ||
+	    str_u64(inodes, UINT64_MAX, &usage.inodes) < 0)
+		return err_set(err, CODE_INTERNAL,
+		               "usage: the walk printed something else than two numbers");
 	*ret = usage;
 	return 0;
 }
@@ -189,7 +196,8 @@ int usage_layers(const char *root, struct usage *ret)
 		size_t len;
 
 		/* one that is being removed has no meta any more: not counted */
-		if (fsx_read(AT_FDCWD, path, 4096, &text, &len) < 0 || layer_meta_parse(text, len, &meta) < 0)
+		if (fsx_read(AT_FDCWD, path, 4096, &text, &len) < 0 ||
+		    layer_meta_parse(text, len, &meta) < 0)
 			continue;
 		sum.bytes += meta.size_bytes;
 		sum.inodes += meta.inodes;

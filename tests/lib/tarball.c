@@ -54,7 +54,10 @@ size_t tarball_add(struct buf *tar, const struct tarball_entry *entry)
 	h[156] = type;
 	if (entry->link)
 		memcpy(h + 157, entry->link, strnlen(entry->link, 100));
-	memcpy(h + 257, "ustar\0" "00", 8);
+	memcpy(h + 257,
+	       "ustar\0"
+	       "00",
+	       8);
 	octal(h + 329, 8, entry->major);
 	octal(h + 337, 8, entry->minor);
 	ensure(buf_add(tar, h, sizeof(h)) == 0);
@@ -81,13 +84,15 @@ void tarball_pax(struct buf *tar, char type, const char *const *records)
 		ensure(buf_add_str(&body, digits) == 0 && buf_add_str(&body, " ") == 0);
 		ensure(buf_add_str(&body, *records) == 0 && buf_add_str(&body, "\n") == 0);
 	}
-	tarball_add(tar, &(struct tarball_entry){ .type = type, .name = "pax", .data = body.data, .len = body.len });
+	tarball_add(tar, &(struct tarball_entry){
+				 .type = type, .name = "pax", .data = body.data, .len = body.len });
 	buf_release(&body);
 }
 
 void tarball_file(struct buf *tar, const char *name, const char *text)
 {
-	tarball_add(tar, &(struct tarball_entry){ .name = name, .data = text, .len = strlen(text) });
+	tarball_add(tar,
+	            &(struct tarball_entry){ .name = name, .data = text, .len = strlen(text) });
 }
 
 void tarball_dir(struct buf *tar, const char *name)

@@ -11,7 +11,7 @@
 #include "core/base/buf.h"
 
 struct tarball_entry {
-	char type;	  /* '0', '1', '2', '3', '5', ...; 0 is '0' */
+	char type;        /* '0', '1', '2', '3', '5', ...; 0 is '0' */
 	const char *name; /* cut at 100 bytes: use pax for more */
 	const char *link;
 	unsigned mode; /* 0: 0644, directories 0755 */

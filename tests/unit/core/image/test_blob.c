@@ -10,10 +10,10 @@
 #include "core/image/blob.h"
 
 #define ABC_256 "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-#define ABC_384                                                                                       \
+#define ABC_384                                                                                        \
 	"sha384:cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358bae" \
 	"ca134c825a7"
-#define ABC_512                                                                                       \
+#define ABC_512                                                                                        \
 	"sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3" \
 	"c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
 
@@ -39,9 +39,14 @@ static void what_is_no_digest_has_no_algorithm(void **arg)
 	(void)arg;
 	assert_int_equal(digest_algorithm(STR("")), DIGEST_INVALID);
 	assert_int_equal(digest_algorithm(STR("sha256:")), DIGEST_INVALID);
-	assert_int_equal(digest_algorithm(STR("md5:d41d8cd98f00b204e9800998ecf8427e")), DIGEST_INVALID);
-	assert_int_equal(digest_algorithm((struct str){ ABC_256, strlen(ABC_256) - 1 }), DIGEST_INVALID);
-	assert_int_equal(digest_algorithm(STR("sha256:BA7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")), DIGEST_INVALID);
+	assert_int_equal(digest_algorithm(STR("md5:d41d8cd98f00b204e9800998ecf8427e")),
+	                 DIGEST_INVALID);
+	assert_int_equal(digest_algorithm((struct str){ ABC_256, strlen(ABC_256) - 1 }),
+	                 DIGEST_INVALID);
+	assert_int_equal(
+		digest_algorithm(STR(
+			"sha256:BA7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")),
+		DIGEST_INVALID);
 }
 
 static void content_is_checked_against_digest_and_size(void **arg)

@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <zlib.h>
-
 #include <cmocka.h>
+#include <zlib.h>
 
 #include "core/base/buf.h"
 #include "core/base/mem.h"
@@ -15,7 +14,9 @@
 #include "core/image/inflate.h"
 
 /* printf 'hello, zstd\n' | zstd -19 --no-check (zstd 1.5.4) */
-static const uint8_t zstd_hello[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68, 0x61, 0x00, 0x00, 'h', 'e', 'l', 'l', 'o', ',', ' ', 'z', 's', 't', 'd', '\n' };
+static const uint8_t zstd_hello[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68, 0x61,
+	                              0x00, 0x00, 'h',  'e',  'l',  'l',  'o',
+	                              ',',  ' ',  'z',  's',  't',  'd',  '\n' };
 
 static int collect(void *arg, const uint8_t *data, size_t len, struct err *err)
 {
@@ -45,7 +46,8 @@ static struct outcome decode(const void *data, size_t len, size_t step, bool zli
 	if (zlib)
 		inflate_use_zlib(inf);
 	for (size_t at = 0; outcome.rc == 0 && at < len; at += step)
-		outcome.rc = inflate_feed(inf, (const uint8_t *)data + at, MIN(step, len - at), &outcome.err);
+		outcome.rc = inflate_feed(inf, (const uint8_t *)data + at, MIN(step, len - at),
+		                          &outcome.err);
 	if (outcome.rc == 0)
 		outcome.rc = inflate_finish(inf, &outcome.err);
 	outcome.kind = inflate_kind(inf);
@@ -69,7 +71,8 @@ static void gzip(struct buf *out, const void *data, size_t len)
 	deflateEnd(&z);
 }
 
-static void check(const void *data, size_t len, enum inflate_kind kind, const void *expected, size_t expected_len)
+static void check(const void *data, size_t len, enum inflate_kind kind, const void *expected,
+                  size_t expected_len)
 {
 	static const size_t steps[] = { 1, 3, 8, 1000, SIZE_MAX / 2 };
 
@@ -153,7 +156,9 @@ static void zstd_frames_and_skippable_ones_form_one_stream(void **arg)
 static void a_zstd_window_over_8_mib_is_refused(void **arg)
 {
 	/* frame header: no single segment, window descriptor 0x70 = 2^24 */
-	static const uint8_t frame[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x70, 0x09, 0x00, 0x00, 'x' };
+	static const uint8_t frame[] = {
+		0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x70, 0x09, 0x00, 0x00, 'x'
+	};
 	cleanup(outcome_release) struct outcome o = decode(frame, sizeof(frame), 100, false);
 
 	(void)arg;

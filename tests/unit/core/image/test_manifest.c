@@ -11,10 +11,11 @@
 #include "core/base/str.h"
 #include "core/image/manifest.h"
 
-#define D1	"sha256:1111111111111111111111111111111111111111111111111111111111111111"
-#define D2	"sha256:2222222222222222222222222222222222222222222222222222222222222222"
-#define CONFIG	"\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D1 "\",\"size\":7}"
-#define LAYER	"{\"mediaType\":\"" MEDIA_OCI_LAYER "+gzip\",\"digest\":\"" D2 "\",\"size\":9}"
+#define D1 "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+#define D2 "sha256:2222222222222222222222222222222222222222222222222222222222222222"
+#define CONFIG                                                                                     \
+	"\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D1 "\",\"size\":7}"
+#define LAYER    "{\"mediaType\":\"" MEDIA_OCI_LAYER "+gzip\",\"digest\":\"" D2 "\",\"size\":9}"
 #define MANIFEST "{\"schemaVersion\":2," CONFIG ",\"layers\":[" LAYER "]}"
 
 static int parse(const char *text, const char *media_type, struct document *ret, struct err *err)
@@ -49,9 +50,11 @@ static void a_manifest_gives_config_and_layers(void **arg)
 
 static void an_index_gives_platforms_and_names(void **arg)
 {
-	const char *text = "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_OCI_INDEX "\",\"manifests\":[{\"mediaType\":\"" MEDIA_OCI_MANIFEST
-			   "\",\"digest\":\"" D1 "\",\"size\":5,\"platform\":{\"os\":\"linux\",\"architecture\":\"aarch64\",\"variant\":\"8\"},"
-			   "\"annotations\":{\"io.containerd.image.name\":\"n\",\"org.opencontainers.image.ref.name\":\"r\"}}]}";
+	const char *text =
+		"{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_OCI_INDEX
+		"\",\"manifests\":[{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"" D1
+		"\",\"size\":5,\"platform\":{\"os\":\"linux\",\"architecture\":\"aarch64\",\"variant\":\"8\"},"
+		"\"annotations\":{\"io.containerd.image.name\":\"n\",\"org.opencontainers.image.ref.name\":\"r\"}}]}";
 	cleanup(document_release) struct document document = { 0 };
 	struct err err = { 0 };
 
@@ -68,12 +71,15 @@ static void an_index_gives_platforms_and_names(void **arg)
 static void a_document_that_is_two_things_is_none(void **arg)
 {
 	(void)arg;
-	refused("{" CONFIG ",\"layers\":[],\"manifests\":[]}", NULL, CODE_INVALID_ARGUMENT, "at once");
+	refused("{" CONFIG ",\"layers\":[],\"manifests\":[]}", NULL, CODE_INVALID_ARGUMENT,
+	        "at once");
 	refused("{\"layers\":[],\"manifests\":[]}", NULL, CODE_INVALID_ARGUMENT, "at once");
 	refused(MANIFEST, MEDIA_OCI_INDEX, CODE_INVALID_ARGUMENT, "announced as");
-	refused("{\"mediaType\":\"" MEDIA_DOCKER_LIST "\"," CONFIG ",\"layers\":[]}", NULL, CODE_INVALID_ARGUMENT, "announced as");
+	refused("{\"mediaType\":\"" MEDIA_DOCKER_LIST "\"," CONFIG ",\"layers\":[]}", NULL,
+	        CODE_INVALID_ARGUMENT, "announced as");
 	refused("{\"manifests\":[]}", MEDIA_DOCKER_MANIFEST, CODE_INVALID_ARGUMENT, "announced as");
-	refused("{" CONFIG ",\"layers\":[],\"Layers\":[]}", NULL, CODE_INVALID_ARGUMENT, "misspelt");
+	refused("{" CONFIG ",\"layers\":[],\"Layers\":[]}", NULL, CODE_INVALID_ARGUMENT,
+	        "misspelt");
 	refused("{" CONFIG ",\"layers\":[],\"layers\":[]}", NULL, CODE_INVALID_ARGUMENT, "doc");
 }
 
@@ -81,7 +87,8 @@ static void old_and_foreign_documents_are_named(void **arg)
 {
 	(void)arg;
 	refused("{\"schemaVersion\":1,\"fsLayers\":[]}", NULL, CODE_UNIMPLEMENTED, "schema 1");
-	refused("{\"schemaVersion\":1," CONFIG ",\"layers\":[]}", NULL, CODE_UNIMPLEMENTED, "schemaVersion");
+	refused("{\"schemaVersion\":1," CONFIG ",\"layers\":[]}", NULL, CODE_UNIMPLEMENTED,
+	        "schemaVersion");
 	refused("{}", NULL, CODE_INVALID_ARGUMENT, "neither");
 	refused("[]", NULL, CODE_INVALID_ARGUMENT, "not an object");
 	refused("<html>", NULL, CODE_INVALID_ARGUMENT, "doc");
@@ -112,14 +119,16 @@ static void bad_descriptors_are_refused(void **arg)
 
 		assert_int_equal(parse(text, NULL, &document, &err), -1);
 		if (!strstr(err.msg, cases[i].why))
-			fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].layer, err.msg, cases[i].why);
+			fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].layer, err.msg,
+			         cases[i].why);
 	}
 }
 
 static void a_config_gives_platform_user_and_diff_ids(void **arg)
 {
-	const char *text = "{\"os\":\"linux\",\"architecture\":\"x86_64\",\"config\":{\"User\":\"a:b\"},"
-			   "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"" D1 "\",\"" D2 "\"]}}";
+	const char *text =
+		"{\"os\":\"linux\",\"architecture\":\"x86_64\",\"config\":{\"User\":\"a:b\"},"
+		"\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"" D1 "\",\"" D2 "\"]}}";
 	cleanup(image_config_release) struct image_config config = { 0 };
 	struct err err = { 0 };
 
@@ -133,15 +142,21 @@ static void a_config_gives_platform_user_and_diff_ids(void **arg)
 
 static void a_config_without_rootfs_is_an_artifact(void **arg)
 {
-	static const char *const texts[] = { "{}", "{\"rootfs\":[]}", "{\"rootfs\":{\"type\":\"x\",\"diff_ids\":[]}}",
-					     "{\"rootfs\":{\"diff_ids\":[\"x\"]}}", "{\"rootfs\":{\"diff_ids\":[7]}}", "{\"rootfs\":{\"diff_ids\":{}}}" };
+	static const char *const texts[] = { "{}",
+		                             "{\"rootfs\":[]}",
+		                             "{\"rootfs\":{\"type\":\"x\",\"diff_ids\":[]}}",
+		                             "{\"rootfs\":{\"diff_ids\":[\"x\"]}}",
+		                             "{\"rootfs\":{\"diff_ids\":[7]}}",
+		                             "{\"rootfs\":{\"diff_ids\":{}}}" };
 
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		struct image_config config = { 0 };
 		struct err err = { 0 };
 
-		assert_int_equal(image_config_parse(texts[i], strlen(texts[i]), "config", &config, &err), -1);
+		assert_int_equal(
+			image_config_parse(texts[i], strlen(texts[i]), "config", &config, &err),
+			-1);
 		assert_int_equal(err.code, CODE_INVALID_ARGUMENT);
 	}
 }
@@ -168,10 +183,12 @@ static void platforms_have_one_spelling(void **arg)
 	static const struct {
 		const char *text, *normal;
 	} cases[] = {
-		{ "linux/x86_64", "linux/amd64" },    { "Linux/AMD64/v1", "linux/amd64" }, { "linux/i386/x", "linux/386" },
-		{ "linux/aarch64", "linux/arm64" },   { "linux/arm64/v8.0", "linux/arm64" }, { "linux/arm64/9", "linux/arm64/v9" },
-		{ "linux/armhf", "linux/arm/v7" },    { "linux/armel", "linux/arm/v6" },   { "linux/arm", "linux/arm/v7" },
-		{ "linux/arm/6", "linux/arm/v6" },    { "macos/arm64", "darwin/arm64" },   { "linux/riscv64", "linux/riscv64" },
+		{ "linux/x86_64", "linux/amd64" },     { "Linux/AMD64/v1", "linux/amd64" },
+		{ "linux/i386/x", "linux/386" },       { "linux/aarch64", "linux/arm64" },
+		{ "linux/arm64/v8.0", "linux/arm64" }, { "linux/arm64/9", "linux/arm64/v9" },
+		{ "linux/armhf", "linux/arm/v7" },     { "linux/armel", "linux/arm/v6" },
+		{ "linux/arm", "linux/arm/v7" },       { "linux/arm/6", "linux/arm/v6" },
+		{ "macos/arm64", "darwin/arm64" },     { "linux/riscv64", "linux/riscv64" },
 	};
 
 	(void)arg;
@@ -188,7 +205,8 @@ static void a_host_runs_its_own_kind_best_and_older_ones_too(void **arg)
 {
 	(void)arg;
 	assert_int_equal(rank("linux/amd64/v3", "linux/amd64/v3"), 0);
-	assert_true(rank("linux/amd64/v3", "linux/amd64/v2") < rank("linux/amd64/v3", "linux/amd64"));
+	assert_true(rank("linux/amd64/v3", "linux/amd64/v2") <
+	            rank("linux/amd64/v3", "linux/amd64"));
 	assert_true(rank("linux/amd64/v3", "linux/amd64") < rank("linux/amd64/v3", "linux/386"));
 	assert_int_equal(rank("linux/amd64", "linux/amd64/v2"), -1);
 	assert_int_equal(rank("linux/amd64", "linux/arm64"), -1);
@@ -200,7 +218,8 @@ static void a_host_runs_its_own_kind_best_and_older_ones_too(void **arg)
 	assert_int_equal(rank("linux/arm64", "linux/arm64/v8"), 0);
 	assert_true(rank("linux/arm64", "linux/arm/v7") > rank("linux/arm64", "linux/arm64"));
 	assert_true(rank("linux/arm64/v9", "linux/arm64/v8.5") > 0);
-	assert_true(rank("linux/arm64/v9", "linux/arm64/v8") > rank("linux/arm64/v9", "linux/arm64/v8.5"));
+	assert_true(rank("linux/arm64/v9", "linux/arm64/v8") >
+	            rank("linux/arm64/v9", "linux/arm64/v8.5"));
 	assert_int_equal(rank("linux/arm64/v8", "linux/arm64/v9"), -1);
 	assert_int_equal(rank("linux/riscv64", "linux/riscv64"), 0);
 }
@@ -209,12 +228,21 @@ static void the_index_entry_that_suits_best_is_chosen(void **arg)
 {
 	struct descriptor entries[] = {
 		{ .media_type = (char *)(uintptr_t) "", .digest = (char *)(uintptr_t) "0" },
-		{ .media_type = (char *)(uintptr_t)MEDIA_OCI_MANIFEST, .digest = (char *)(uintptr_t) "1", .has_platform = true },
-		{ .media_type = (char *)(uintptr_t)MEDIA_OCI_MANIFEST, .digest = (char *)(uintptr_t) "2", .has_platform = true },
-		{ .media_type = (char *)(uintptr_t)MEDIA_OCI_MANIFEST, .digest = (char *)(uintptr_t) "3", .has_platform = true, .zstd = true },
-		{ .media_type = (char *)(uintptr_t) "application/vnd.in-toto+json", .digest = (char *)(uintptr_t) "4" },
+		{ .media_type = (char *)(uintptr_t)MEDIA_OCI_MANIFEST,
+		  .digest = (char *)(uintptr_t) "1",
+		  .has_platform = true },
+		{ .media_type = (char *)(uintptr_t)MEDIA_OCI_MANIFEST,
+		  .digest = (char *)(uintptr_t) "2",
+		  .has_platform = true },
+		{ .media_type = (char *)(uintptr_t)MEDIA_OCI_MANIFEST,
+		  .digest = (char *)(uintptr_t) "3",
+		  .has_platform = true,
+		  .zstd = true },
+		{ .media_type = (char *)(uintptr_t) "application/vnd.in-toto+json",
+		  .digest = (char *)(uintptr_t) "4" },
 	};
-	struct document index = { .kind = DOCUMENT_INDEX, .entries = { entries, ARRAY_SIZE(entries) } };
+	struct document index = { .kind = DOCUMENT_INDEX,
+		                  .entries = { entries, ARRAY_SIZE(entries) } };
 	struct platform host = platform("linux/amd64");
 	const struct descriptor *chosen = NULL;
 	struct err err = { 0 };

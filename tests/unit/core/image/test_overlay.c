@@ -27,8 +27,11 @@ static void refused(struct overlay_args args, const char *why)
 
 static void a_plan_is_refused_when_its_words_are_not_plain(void **arg)
 {
-	char *none[] = { NULL }, *good[] = { (char *)(uintptr_t)KEY, NULL }, *bad[] = { (char *)(uintptr_t) "sha256:../..", NULL };
-	const struct overlay_args fine = { .root = "/r", .id = "a-1_b.c", .layers = good, .target = "/t", .userns_fd = -1 };
+	char *none[] = { NULL }, *good[] = { (char *)(uintptr_t)KEY, NULL },
+	     *bad[] = { (char *)(uintptr_t) "sha256:../..", NULL };
+	const struct overlay_args fine = {
+		.root = "/r", .id = "a-1_b.c", .layers = good, .target = "/t", .userns_fd = -1
+	};
 	cleanup(overlay_plan_free) struct overlay_plan *plan = NULL;
 	struct overlay_args args = fine;
 	struct err err = { 0 };
@@ -60,13 +63,18 @@ static void more_layers_than_the_kernel_stacks_are_refused(void **arg)
 	(void)arg;
 	for (size_t i = 0; i <= OVERLAY_LAYERS_MAX; i++)
 		layers[i] = (char *)(uintptr_t)KEY;
-	refused((struct overlay_args){ .root = "/r", .id = "a", .layers = layers, .target = "/t" }, "501 layers");
+	refused((struct overlay_args){ .root = "/r", .id = "a", .layers = layers, .target = "/t" },
+	        "501 layers");
 }
 
 static void layer_meta_is_read_as_it_was_written(void **arg)
 {
-	static const char *const broken[] = { "", "size 1\n", "size 1\ninodes 2\nroot 2\n", "size x\ninodes 2\nroot 1\n",
-					      "size 1\ninodes 2\nroot 1\nmore\n", "inodes 2\nsize 1\nroot 1\n" };
+	static const char *const broken[] = { "",
+		                              "size 1\n",
+		                              "size 1\ninodes 2\nroot 2\n",
+		                              "size x\ninodes 2\nroot 1\n",
+		                              "size 1\ninodes 2\nroot 1\nmore\n",
+		                              "inodes 2\nsize 1\nroot 1\n" };
 	const struct layer_meta in = { .size_bytes = UINT64_MAX, .inodes = 7, .has_root = true };
 	struct layer_meta out;
 	char text[128];

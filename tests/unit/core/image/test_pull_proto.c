@@ -9,8 +9,8 @@
 
 #include "core/base/mem.h"
 #include "core/base/str.h"
-#include "core/image/pull_proto.h"
 #include "core/image/blob.h"
+#include "core/image/pull_proto.h"
 
 #define KEY "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 
@@ -28,7 +28,11 @@ static const uint8_t *payload(const struct buf *frame, enum pull_frame expected,
 
 static void a_request_survives_the_wire(void **arg)
 {
-	struct pull_request in = { .import = true, .name = (char *)(uintptr_t) "a:1", .platform = (char *)(uintptr_t) "linux/arm64", .free_bytes = 5, .free_inodes = 6 };
+	struct pull_request in = { .import = true,
+		                   .name = (char *)(uintptr_t) "a:1",
+		                   .platform = (char *)(uintptr_t) "linux/arm64",
+		                   .free_bytes = 5,
+		                   .free_inodes = 6 };
 	cleanup(pull_request_release) struct pull_request out = { 0 };
 	cleanup(buf_release) struct buf frame = { 0 };
 	struct err err = { 0 };
@@ -58,23 +62,27 @@ struct sample {
 static void sample_init(struct sample *s)
 {
 	*s = (struct sample){ .names = { (char *)(uintptr_t) "docker.io/library/a:1" },
-			      .digests = { (char *)(uintptr_t) "docker.io/library/a@" KEY },
-			      .layers = { { .key = (char *)(uintptr_t)KEY, .slot = 3, .size_bytes = 4, .inodes = 5, .has_root = true },
-					  { .key = (char *)(uintptr_t)KEY, .slot = -1 } } };
+		              .digests = { (char *)(uintptr_t) "docker.io/library/a@" KEY },
+		              .layers = { { .key = (char *)(uintptr_t)KEY,
+		                            .slot = 3,
+		                            .size_bytes = 4,
+		                            .inodes = 5,
+		                            .has_root = true },
+		                          { .key = (char *)(uintptr_t)KEY, .slot = -1 } } };
 	digest_sha256_text("config", 6, s->id);
 	digest_sha256_text("manifest", 8, s->manifest_digest);
 	s->result = (struct pull_result){ .id = s->id,
-					  .names = s->names,
-					  .digests = s->digests,
-					  .manifest_digest = s->manifest_digest,
-					  .user = (char *)(uintptr_t) "1:2",
-					  .size_bytes = 99,
-					  .layers = s->layers,
-					  .nlayers = 2,
-					  .manifest = (char *)(uintptr_t) "manifest",
-					  .manifest_len = 8,
-					  .config = (char *)(uintptr_t) "config",
-					  .config_len = 6 };
+		                          .names = s->names,
+		                          .digests = s->digests,
+		                          .manifest_digest = s->manifest_digest,
+		                          .user = (char *)(uintptr_t) "1:2",
+		                          .size_bytes = 99,
+		                          .layers = s->layers,
+		                          .nlayers = 2,
+		                          .manifest = (char *)(uintptr_t) "manifest",
+		                          .manifest_len = 8,
+		                          .config = (char *)(uintptr_t) "config",
+		                          .config_len = 6 };
 }
 
 static int through_the_wire(const struct pull_result *in, struct pull_result *out, struct err *err)
@@ -142,7 +150,8 @@ static void a_result_that_lies_is_refused(void **arg)
 
 static void an_error_arrives_without_control_characters(void **arg)
 {
-	struct err in = { .code = CODE_DATA_LOSS, .sys = 5, .msg = "bad \033[2J name \xff" }, out = { 0 }, err = { 0 };
+	struct err in = { .code = CODE_DATA_LOSS, .sys = 5, .msg = "bad \033[2J name \xff" },
+		   out = { 0 }, err = { 0 };
 	cleanup(buf_release) struct buf frame = { 0 };
 	const uint8_t *p;
 	size_t len;

@@ -37,8 +37,13 @@ static void check_refused(const char *text)
 
 static void a_name_gets_domain_library_and_latest(void **arg)
 {
-	static const char *const same[] = { "busybox", "busybox:latest", "library/busybox", "docker.io/busybox",
-					    "docker.io/busybox:latest", "docker.io/library/busybox", "index.docker.io/busybox" };
+	static const char *const same[] = { "busybox",
+		                            "busybox:latest",
+		                            "library/busybox",
+		                            "docker.io/busybox",
+		                            "docker.io/busybox:latest",
+		                            "docker.io/library/busybox",
+		                            "index.docker.io/busybox" };
 
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(same); i++)
@@ -56,9 +61,11 @@ static void a_name_gets_domain_library_and_latest(void **arg)
 static void a_digest_beats_the_tag(void **arg)
 {
 	(void)arg;
-	check_canonical("gcr.io/library/busybox:latest@sha256:" HEX64, "gcr.io/library/busybox@sha256:" HEX64);
+	check_canonical("gcr.io/library/busybox:latest@sha256:" HEX64,
+	                "gcr.io/library/busybox@sha256:" HEX64);
 	check_canonical("busybox@sha256:" HEX64, "docker.io/library/busybox@sha256:" HEX64);
-	check_canonical("busybox@sha512:" HEX64 HEX64, "docker.io/library/busybox@sha512:" HEX64 HEX64);
+	check_canonical("busybox@sha512:" HEX64 HEX64,
+	                "docker.io/library/busybox@sha512:" HEX64 HEX64);
 }
 
 static void only_what_looks_like_a_host_is_one(void **arg)
@@ -92,10 +99,19 @@ static void only_what_looks_like_a_host_is_one(void **arg)
 static void valid_names_are_accepted(void **arg)
 {
 	static const char *const valid[] = {
-		"docker/docker", "docker---rules/docker", "dock__er/docker", "d/docker", "jess/t", "DOCKER/docker",
-		"sub-dom1.foo.com/bar/baz/quux:some-long-tag", "b.gcr.io/test.example.com/my-app:test.example.com",
-		"foo/foo_bar.com:8080", "[2001:db8::]:5000/repo", "[::1]:5000/repo:tag",
-		"example.com/some_separator__underscore/myimage", "a-b.c-d/e__f/g--h:x",
+		"docker/docker",
+		"docker---rules/docker",
+		"dock__er/docker",
+		"d/docker",
+		"jess/t",
+		"DOCKER/docker",
+		"sub-dom1.foo.com/bar/baz/quux:some-long-tag",
+		"b.gcr.io/test.example.com/my-app:test.example.com",
+		"foo/foo_bar.com:8080",
+		"[2001:db8::]:5000/repo",
+		"[::1]:5000/repo:tag",
+		"example.com/some_separator__underscore/myimage",
+		"a-b.c-d/e__f/g--h:x",
 	};
 	char longest[REF_PATH_MAX + 32] = "example.com/";
 
@@ -115,14 +131,53 @@ static void valid_names_are_accepted(void **arg)
 static void invalid_names_are_refused(void **arg)
 {
 	static const char *const invalid[] = {
-		"", ":justtag", "@sha256:" HEX64, "https://github.com/docker/docker", "docker/Docker", "-docker", "-docker/docker",
-		"-docker.io/docker/docker", "docker///docker", "docker.io/docker/Docker", "[fc00::1]", "[fc00::1]:5000",
-		"fc00::1:5000/debian", "[fe80::1%eth0]:5000/debian", "[2001:db8:3:4::192.0.2.33]:5000/debian", HEX64,
-		"docker-/docker", "-docker-/docker", "____/____", "_docker/_docker", "dock..er/docker", "dock_.er/docker",
-		"dock-.er/docker", "docker/", "repo@sha256:ffffffffffffffffffffffffffffffffff", "validname@invaliddigest:" HEX64,
-		"Uppercase:tag", "test:5000/Uppercase/lowercase:tag", "aa/asdf$$^/aa", "foo_bar.com:8080/app", "a//a/a", "foo.com/",
-		"foo.com:http/bar", "x:-foo", "x:.foo", "x:", "x@", "x___y", "x y", "x\n", "busybox@sha256:E" HEX63, "a:b:c", "a@b@c",
-		"foo.com:/bar", "/bar", "[]/x", "x.y-/z",
+		"",
+		":justtag",
+		"@sha256:" HEX64,
+		"https://github.com/docker/docker",
+		"docker/Docker",
+		"-docker",
+		"-docker/docker",
+		"-docker.io/docker/docker",
+		"docker///docker",
+		"docker.io/docker/Docker",
+		"[fc00::1]",
+		"[fc00::1]:5000",
+		"fc00::1:5000/debian",
+		"[fe80::1%eth0]:5000/debian",
+		"[2001:db8:3:4::192.0.2.33]:5000/debian",
+		HEX64,
+		"docker-/docker",
+		"-docker-/docker",
+		"____/____",
+		"_docker/_docker",
+		"dock..er/docker",
+		"dock_.er/docker",
+		"dock-.er/docker",
+		"docker/",
+		"repo@sha256:ffffffffffffffffffffffffffffffffff",
+		"validname@invaliddigest:" HEX64,
+		"Uppercase:tag",
+		"test:5000/Uppercase/lowercase:tag",
+		"aa/asdf$$^/aa",
+		"foo_bar.com:8080/app",
+		"a//a/a",
+		"foo.com/",
+		"foo.com:http/bar",
+		"x:-foo",
+		"x:.foo",
+		"x:",
+		"x@",
+		"x___y",
+		"x y",
+		"x\n",
+		"busybox@sha256:E" HEX63,
+		"a:b:c",
+		"a@b@c",
+		"foo.com:/bar",
+		"/bar",
+		"[]/x",
+		"x.y-/z",
 	};
 	char text[300] = "x:";
 
@@ -166,8 +221,13 @@ static void an_id_is_recognised_with_and_without_its_algorithm(void **arg)
 static void names_sort_by_kind_then_bytes(void **arg)
 {
 	static const char *const sorted[] = {
-		"docker.io/library/a:1@sha256:" HEX64, "docker.io/library/a:1",	   "docker.io/library/b:1",
-		"docker.io/library/a@sha256:" HEX64,   "docker.io/library/a",	   "sha256:" HEX64, "UPPER:",
+		"docker.io/library/a:1@sha256:" HEX64,
+		"docker.io/library/a:1",
+		"docker.io/library/b:1",
+		"docker.io/library/a@sha256:" HEX64,
+		"docker.io/library/a",
+		"sha256:" HEX64,
+		"UPPER:",
 	};
 
 	(void)arg;

@@ -31,8 +31,16 @@ static void fixture(struct fixture *f)
 		.a_layers = { TEXT("sha256:l1"), TEXT("sha256:l2") },
 		.b_layers = { TEXT("sha256:l1") },
 	};
-	f->a = (struct image){ .id = TEXT(A), .names = f->a_names, .digests = f->a_digests, .layers = f->a_layers, .user = TEXT("") };
-	f->b = (struct image){ .id = TEXT(B), .names = f->b_names, .digests = f->b_names, .layers = f->b_layers, .user = TEXT("") };
+	f->a = (struct image){ .id = TEXT(A),
+		               .names = f->a_names,
+		               .digests = f->a_digests,
+		               .layers = f->a_layers,
+		               .user = TEXT("") };
+	f->b = (struct image){ .id = TEXT(B),
+		               .names = f->b_names,
+		               .digests = f->b_names,
+		               .layers = f->b_layers,
+		               .user = TEXT("") };
 	list_init(&f->images);
 	list_push_back(&f->images, &f->a.link);
 	list_push_back(&f->images, &f->b.link);
@@ -50,8 +58,18 @@ static const struct image *resolve(struct fixture *f, const char *text, enum cod
 
 static void an_image_is_found_under_all_it_is_called(void **arg)
 {
-	static const char *const words[] = { "busybox:1", "docker.io/busybox:1", "gcr.io/x/y", "gcr.io/x/y:latest", "busybox@" M, "busybox:9@" M, A,
-					     "aaaaaaa111111111111111111111111111111111111111111111111111111111", "aaaaaaa1", "sha256:aaaaaaa1" };
+	static const char *const words[] = {
+		"busybox:1",
+		"docker.io/busybox:1",
+		"gcr.io/x/y",
+		"gcr.io/x/y:latest",
+		"busybox@" M,
+		"busybox:9@" M,
+		A,
+		"aaaaaaa111111111111111111111111111111111111111111111111111111111",
+		"aaaaaaa1",
+		"sha256:aaaaaaa1"
+	};
 	struct fixture f;
 
 	(void)arg;
@@ -62,7 +80,9 @@ static void an_image_is_found_under_all_it_is_called(void **arg)
 
 static void what_nobody_is_called_is_not_found(void **arg)
 {
-	static const char *const words[] = { "busybox", "busybox:2", "x/y", "b", "aaaaaaa3", "BAD NAME", "sha256:zz", M, "gcr.io/x/y@" M, "sha256:" };
+	static const char *const words[] = { "busybox",       "busybox:2", "x/y",       "b",
+		                             "aaaaaaa3",      "BAD NAME",  "sha256:zz", M,
+		                             "gcr.io/x/y@" M, "sha256:" };
 	struct fixture f;
 
 	(void)arg;
@@ -105,8 +125,14 @@ static void the_user_is_a_number_or_a_name(void **arg)
 		bool is_uid;
 		int64_t uid;
 		const char *name;
-	} cases[] = { { "", false, 0, "" },	{ "1000", true, 1000, "" }, { "1003:1", true, 1003, "" }, { "www-data", false, 0, "www-data" },
-		      { "www:data", false, 0, "www" }, { ":5", false, 0, "" }, { "0", true, 0, "" }, { "1a", false, 0, "1a" } };
+	} cases[] = { { "", false, 0, "" },
+		      { "1000", true, 1000, "" },
+		      { "1003:1", true, 1003, "" },
+		      { "www-data", false, 0, "www-data" },
+		      { "www:data", false, 0, "www" },
+		      { ":5", false, 0, "" },
+		      { "0", true, 0, "" },
+		      { "1a", false, 0, "1a" } };
 
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -122,7 +148,8 @@ static void the_user_is_a_number_or_a_name(void **arg)
 
 static void pins_match_whole_names_or_prefixes(void **arg)
 {
-	char *exact[] = { TEXT("gcr.io/x/y:latest"), NULL }, *glob[] = { TEXT("gcr.io/*"), NULL }, *other[] = { TEXT("gcr.io/x/y"), TEXT("quay.io/*"), NULL };
+	char *exact[] = { TEXT("gcr.io/x/y:latest"), NULL }, *glob[] = { TEXT("gcr.io/*"), NULL },
+	     *other[] = { TEXT("gcr.io/x/y"), TEXT("quay.io/*"), NULL };
 	struct fixture f;
 
 	(void)arg;

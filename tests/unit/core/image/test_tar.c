@@ -30,17 +30,23 @@ static int trace(const struct buf *tar, size_t step, struct buf *out, struct err
 		switch (event) {
 		case TAR_ENTRY:
 			e = tar_entry(reader);
-			ignore(buf_printf(out, "%s %s>%s %o %u:%u %u,%u t%lld.%u s%llu x%zu\n", tar_type_name(e->type), e->path, e->link,
-					  e->mode, e->uid, e->gid, e->major, e->minor, (long long)e->mtime_s, e->mtime_ns,
-					  (unsigned long long)e->size, e->nxattrs)); /* a trace that is too short fails its test */
+			ignore(buf_printf(
+				out, "%s %s>%s %o %u:%u %u,%u t%lld.%u s%llu x%zu\n",
+				tar_type_name(e->type), e->path, e->link, e->mode, e->uid, e->gid,
+				e->major, e->minor, (long long)e->mtime_s, e->mtime_ns,
+				(unsigned long long)e->size,
+				e->nxattrs)); /* a trace that is too short fails its test */
 			for (size_t i = 0; i < e->nxattrs; i++)
-				ignore(buf_printf(out, " %s=%.*s\n", e->xattrs[i].name, (int)e->xattrs[i].len,
-						  (const char *)e->xattrs[i].value)); /* likewise */
+				ignore(buf_printf(out, " %s=%.*s\n", e->xattrs[i].name,
+				                  (int)e->xattrs[i].len,
+				                  (const char *)e->xattrs[i].value)); /* likewise */
 			break;
 		case TAR_DATA:
 			data = tar_data(reader);
 			for (size_t i = 0; i < data.len; i++)
-				ignore(buf_printf(out, "[%llu%c]", (unsigned long long)(data.offset + i), data.p[i])); /* likewise */
+				ignore(buf_printf(out, "[%llu%c]",
+				                  (unsigned long long)(data.offset + i),
+				                  data.p[i])); /* likewise */
 			break;
 		case TAR_END:
 		case TAR_MORE:
@@ -86,27 +92,42 @@ static void plain_members_come_out_as_they_went_in(void **arg)
 	(void)arg;
 	tarball_init(&tar);
 	tarball_dir(&tar, "etc/");
-	tarball_add(&tar, &(struct tarball_entry){ .name = "etc/a", .data = "ab", .len = 2, .mode = 04755, .uid = 7, .gid = 8, .mtime = 9 });
+	tarball_add(&tar, &(struct tarball_entry){ .name = "etc/a",
+	                                           .data = "ab",
+	                                           .len = 2,
+	                                           .mode = 04755,
+	                                           .uid = 7,
+	                                           .gid = 8,
+	                                           .mtime = 9 });
 	tarball_add(&tar, &(struct tarball_entry){ .type = '1', .name = "h", .link = "etc/a" });
-	tarball_add(&tar, &(struct tarball_entry){ .type = '2', .name = "s", .link = "../x", .size = 5 });
-	tarball_add(&tar, &(struct tarball_entry){ .type = '3', .name = "n", .major = 1, .minor = 3 });
+	tarball_add(&tar,
+	            &(struct tarball_entry){ .type = '2', .name = "s", .link = "../x", .size = 5 });
+	tarball_add(&tar,
+	            &(struct tarball_entry){ .type = '3', .name = "n", .major = 1, .minor = 3 });
 	tarball_add(&tar, &(struct tarball_entry){ .type = '6', .name = "f" });
-	tarball_add(&tar, &(struct tarball_entry){ .type = '7', .name = "c", .data = "z", .len = 1 });
+	tarball_add(&tar,
+	            &(struct tarball_entry){ .type = '7', .name = "c", .data = "z", .len = 1 });
 	tarball_end(&tar);
 	tarball_raw(&tar, "what follows is nobody's business", 33);
 	check(&tar, "directory etc/> 755 0:0 0,0 t0.0 s0 x0\n"
-		    "file etc/a> 4755 7:8 0,0 t9.0 s2 x0\n[0a][1b]"
-		    "hard link h>etc/a 644 0:0 0,0 t0.0 s0 x0\n"
-		    "symlink s>../x 644 0:0 0,0 t0.0 s0 x0\n"
-		    "character device n> 644 0:0 1,3 t0.0 s0 x0\n"
-		    "fifo f> 644 0:0 0,0 t0.0 s0 x0\n"
-		    "file c> 644 0:0 0,0 t0.0 s1 x0\n[0z]");
+	            "file etc/a> 4755 7:8 0,0 t9.0 s2 x0\n[0a][1b]"
+	            "hard link h>etc/a 644 0:0 0,0 t0.0 s0 x0\n"
+	            "symlink s>../x 644 0:0 0,0 t0.0 s0 x0\n"
+	            "character device n> 644 0:0 1,3 t0.0 s0 x0\n"
+	            "fifo f> 644 0:0 0,0 t0.0 s0 x0\n"
+	            "file c> 644 0:0 0,0 t0.0 s1 x0\n[0z]");
 }
 
 static void pax_overrides_the_next_entry_only(void **arg)
 {
-	static const char *const records[] = { "path=long/name", "uid=70000000", "gid=4294967294", "mtime=-1.25", "SCHILY.xattr.user.a=v",
-					       "SCHILY.xattr.security.capability=cap", "uname=x", NULL };
+	static const char *const records[] = { "path=long/name",
+		                               "uid=70000000",
+		                               "gid=4294967294",
+		                               "mtime=-1.25",
+		                               "SCHILY.xattr.user.a=v",
+		                               "SCHILY.xattr.security.capability=cap",
+		                               "uname=x",
+		                               NULL };
 	static const char *const global[] = { "path=nobody/reads/this", NULL };
 	cleanup(buf_release) struct buf tar;
 
@@ -117,8 +138,9 @@ static void pax_overrides_the_next_entry_only(void **arg)
 	tarball_file(&tar, "short", "1");
 	tarball_file(&tar, "next", "2");
 	tarball_end(&tar);
-	check(&tar, "file long/name> 644 70000000:4294967294 0,0 t-2.750000000 s1 x2\n user.a=v\n security.capability=cap\n[01]"
-		    "file next> 644 0:0 0,0 t0.0 s1 x0\n[02]");
+	check(&tar,
+	      "file long/name> 644 70000000:4294967294 0,0 t-2.750000000 s1 x2\n user.a=v\n security.capability=cap\n[01]"
+	      "file next> 644 0:0 0,0 t0.0 s1 x0\n[02]");
 }
 
 static void gnu_long_names_win_over_pax(void **arg)
@@ -128,8 +150,12 @@ static void gnu_long_names_win_over_pax(void **arg)
 
 	(void)arg;
 	tarball_init(&tar);
-	tarball_add(&tar, &(struct tarball_entry){ .type = 'L', .name = "././@LongLink", .data = "gnu/name", .len = 9 });
-	tarball_add(&tar, &(struct tarball_entry){ .type = 'K', .name = "././@LongLink", .data = "gnu/link", .len = 9 });
+	tarball_add(&tar,
+	            &(struct tarball_entry){
+			    .type = 'L', .name = "././@LongLink", .data = "gnu/name", .len = 9 });
+	tarball_add(&tar,
+	            &(struct tarball_entry){
+			    .type = 'K', .name = "././@LongLink", .data = "gnu/link", .len = 9 });
 	tarball_pax(&tar, 'x', records);
 	tarball_add(&tar, &(struct tarball_entry){ .type = '2', .name = "s", .link = "t" });
 	tarball_end(&tar);
@@ -165,10 +191,17 @@ static void base_256_numbers_are_read(void **arg)
 
 static void every_sparse_form_gives_the_same_file(void **arg)
 {
-	static const char *const pax00[] = { "GNU.sparse.size=12",   "GNU.sparse.numblocks=2", "GNU.sparse.offset=2", "GNU.sparse.numbytes=2",
-					     "GNU.sparse.offset=8", "GNU.sparse.numbytes=1",  NULL };
-	static const char *const pax01[] = { "GNU.sparse.size=12", "GNU.sparse.numblocks=2", "GNU.sparse.name=f", "GNU.sparse.map=2,2,8,1", NULL };
-	static const char *const pax10[] = { "GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=f", "GNU.sparse.realsize=12", NULL };
+	static const char *const pax00[] = { "GNU.sparse.size=12",
+		                             "GNU.sparse.numblocks=2",
+		                             "GNU.sparse.offset=2",
+		                             "GNU.sparse.numbytes=2",
+		                             "GNU.sparse.offset=8",
+		                             "GNU.sparse.numbytes=1",
+		                             NULL };
+	static const char *const pax01[] = { "GNU.sparse.size=12", "GNU.sparse.numblocks=2",
+		                             "GNU.sparse.name=f", "GNU.sparse.map=2,2,8,1", NULL };
+	static const char *const pax10[] = { "GNU.sparse.major=1", "GNU.sparse.minor=0",
+		                             "GNU.sparse.name=f", "GNU.sparse.realsize=12", NULL };
 	const char *expected = "file f> 644 0:0 0,0 t0.0 s12 x0\n[2a][3b][8c]";
 	cleanup(buf_release) struct buf tar;
 	char with_map[515] = "2\n2\n2\n8\n1\n";
@@ -188,11 +221,13 @@ static void every_sparse_form_gives_the_same_file(void **arg)
 	buf_clear(&tar);
 	memcpy(with_map + 512, "abc", 3);
 	tarball_pax(&tar, 'x', pax10);
-	tarball_add(&tar, &(struct tarball_entry){ .name = "other", .data = with_map, .len = sizeof(with_map) });
+	tarball_add(&tar, &(struct tarball_entry){
+				  .name = "other", .data = with_map, .len = sizeof(with_map) });
 	check(&tar, expected);
 
 	buf_clear(&tar);
-	at = tarball_add(&tar, &(struct tarball_entry){ .type = 'S', .name = "f", .data = "abc", .len = 3 });
+	at = tarball_add(
+		&tar, &(struct tarball_entry){ .type = 'S', .name = "f", .data = "abc", .len = 3 });
 	memcpy(tar.data + at + 257, "ustar  ", 8);
 	memset(tar.data + at + 345, 0, 155);
 	memcpy(tar.data + at + 386, "00000000002\00000000000002", 24);
@@ -204,8 +239,11 @@ static void every_sparse_form_gives_the_same_file(void **arg)
 
 static void sparse_maps_that_lie_are_refused(void **arg)
 {
-	static const char *const maps[] = { "GNU.sparse.map=8,1,2,2", "GNU.sparse.map=2,2,3,1", "GNU.sparse.map=2,2,11,2", "GNU.sparse.map=2,2",
-					    "GNU.sparse.map=2,x", "GNU.sparse.map=9223372036854775807,1" };
+	static const char *const maps[] = {
+		"GNU.sparse.map=8,1,2,2",  "GNU.sparse.map=2,2,3,1",
+		"GNU.sparse.map=2,2,11,2", "GNU.sparse.map=2,2",
+		"GNU.sparse.map=2,x",      "GNU.sparse.map=9223372036854775807,1"
+	};
 
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
@@ -289,9 +327,16 @@ static void pax_headers_are_bounded_and_checked(void **arg)
 	static const struct {
 		const char *body, *why;
 	} cases[] = {
-		{ "3 x", "malformed" },	       { "99 path=x\n", "malformed" },	 { "path=x\n", "malformed" },	   { "8 path=x\n", "malformed" },
-		{ "5 x=\n7 =y\n", "malformed" }, { "13 mtime=1.x\n", "mtime" },	 { "10 uid=-1\n", "uid" },	   { "18 uid=4294967296\n", "uid" },
-		{ "10 size=x\n", "size" },     { "31 GNU.sparse.numbytes=1000000\n", "without an offset" },
+		{ "3 x", "malformed" },
+		{ "99 path=x\n", "malformed" },
+		{ "path=x\n", "malformed" },
+		{ "8 path=x\n", "malformed" },
+		{ "5 x=\n7 =y\n", "malformed" },
+		{ "13 mtime=1.x\n", "mtime" },
+		{ "10 uid=-1\n", "uid" },
+		{ "18 uid=4294967296\n", "uid" },
+		{ "10 size=x\n", "size" },
+		{ "31 GNU.sparse.numbytes=1000000\n", "without an offset" },
 	};
 	cleanup(buf_release) struct buf tar;
 
@@ -299,12 +344,16 @@ static void pax_headers_are_bounded_and_checked(void **arg)
 	tarball_init(&tar);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		buf_clear(&tar);
-		tarball_add(&tar, &(struct tarball_entry){ .type = 'x', .name = "pax", .data = cases[i].body, .len = strlen(cases[i].body) });
+		tarball_add(&tar, &(struct tarball_entry){ .type = 'x',
+		                                           .name = "pax",
+		                                           .data = cases[i].body,
+		                                           .len = strlen(cases[i].body) });
 		tarball_file(&tar, "f", "abc");
 		refused(&tar, cases[i].why);
 	}
 	buf_clear(&tar);
-	tarball_add(&tar, &(struct tarball_entry){ .type = 'x', .name = "pax", .size = TAR_META_MAX + 1 });
+	tarball_add(&tar, &(struct tarball_entry){
+				  .type = 'x', .name = "pax", .size = TAR_META_MAX + 1 });
 	refused(&tar, "larger than");
 }
 
@@ -335,8 +384,10 @@ static void clean_paths_never_climb(void **arg)
 	static const struct {
 		const char *path, *clean;
 	} cases[] = {
-		{ "a/b", "a/b" }, { "/a//b/", "a/b" }, { "./a/./b/.", "a/b" }, { "a/../b", "b" }, { "../../a", "a" }, { "..", "" },
-		{ "/", "" },	  { "", "" },	       { "a/b/../../..", "" }, { "...", "..." }, { "a/..b", "a/..b" },
+		{ "a/b", "a/b" },  { "/a//b/", "a/b" },  { "./a/./b/.", "a/b" },
+		{ "a/../b", "b" }, { "../../a", "a" },   { "..", "" },
+		{ "/", "" },       { "", "" },           { "a/b/../../..", "" },
+		{ "...", "..." },  { "a/..b", "a/..b" },
 	};
 
 	(void)arg;

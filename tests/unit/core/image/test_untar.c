@@ -1,14 +1,13 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -64,10 +63,10 @@ static int teardown(void **arg)
 	int entries = 0, rc;
 
 	/* Every test proves this: nothing outside the layer was written, renamed, linked or given another mode. */
-	rc = fd >= 0 && read(fd, text, sizeof(text)) == 6 && streq(text, "secret") && fstat(fd, &st) == 0 && st.st_nlink == 1 &&
-			     (st.st_mode & 07777) == 0600 ?
-		     0 :
-		     -1;
+	rc = fd >= 0 && read(fd, text, sizeof(text)) == 6 && streq(text, "secret") &&
+	                     fstat(fd, &st) == 0 && st.st_nlink == 1 && (st.st_mode & 07777) == 0600
+	             ? 0
+	             : -1;
 	outside = fdopendir(openat(f->home, "outside", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	while (readdir(outside))
 		entries++;
@@ -109,7 +108,8 @@ static void add_link(struct fixture *f, char type, const char *name, const char 
 
 static int run_into(struct fixture *f, int root)
 {
-	cleanup(untar_free) struct untar *untar = untar_new(&(struct untar_args){ .root_fd = root, .user_xattr = true });
+	cleanup(untar_free) struct untar *untar =
+		untar_new(&(struct untar_args){ .root_fd = root, .user_xattr = true });
 	cleanup(tar_free) struct tar *tar = tar_new();
 	const uint8_t *p = (const uint8_t *)f->tar.data;
 	size_t left = f->tar.len;
@@ -169,7 +169,8 @@ static bool is_whiteout(struct fixture *f, const char *path)
 {
 	struct stat st;
 
-	return fstatat(f->root, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0;
+	return fstatat(f->root, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == 0;
 }
 
 static bool is_opaque(struct fixture *f, const char *path)
@@ -177,7 +178,8 @@ static bool is_opaque(struct fixture *f, const char *path)
 	cleanup_close int fd = openat(f->root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char value[4] = "";
 
-	return fd >= 0 && fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)) == 1 && value[0] == 'y';
+	return fd >= 0 && fgetxattr(fd, "user.overlay.opaque", value, sizeof(value)) == 1 &&
+	       value[0] == 'y';
 }
 
 static void files_get_content_mode_and_time(void **arg)
@@ -187,9 +189,11 @@ static void files_get_content_mode_and_time(void **arg)
 
 	add(f, (struct tarball_entry){ .type = '5', .name = "./", .mode = 0711 });
 	add(f, (struct tarball_entry){ .type = '5', .name = "d/", .mode = 01777, .mtime = 1000 });
-	add(f, (struct tarball_entry){ .name = "d/f", .data = "text", .len = 4, .mode = 04751, .mtime = 2000 });
+	add(f, (struct tarball_entry){
+		       .name = "d/f", .data = "text", .len = 4, .mode = 04751, .mtime = 2000 });
 	add(f, (struct tarball_entry){ .type = '6', .name = "d/p", .mode = 0640, .mtime = 3000 });
-	add(f, (struct tarball_entry){ .type = '2', .name = "d/s", .link = "/nowhere/../x", .mtime = 4000 });
+	add(f, (struct tarball_entry){
+		       .type = '2', .name = "d/s", .link = "/nowhere/../x", .mtime = 4000 });
 	run(f);
 	has_text(f, "d/f", "text");
 	assert_int_equal(mode_of(f, "."), S_IFDIR | 0711);
@@ -311,7 +315,9 @@ static void a_hard_link_to_outside_finds_nothing(void **arg)
 	add_link(f, '1', "s2", "up/secret");
 	run(f);
 	assert_int_equal(f->result.deferred, 2); /* perhaps in a lower layer */
-	assert_int_equal(untar_fix(f->root, f->deferred.data, f->deferred.len, NULL, 0, &f->result, &f->err), -1);
+	assert_int_equal(
+		untar_fix(f->root, f->deferred.data, f->deferred.len, NULL, 0, &f->result, &f->err),
+		-1);
 	assert_int_equal(f->err.code, CODE_INVALID_ARGUMENT);
 	assert_int_equal(mode_of(f, "s1"), 0);
 	assert_int_equal(mode_of(f, "s2"), 0);
@@ -468,8 +474,10 @@ static void a_device_that_would_be_a_whiteout_is_dropped(void **arg)
 
 static void an_image_cannot_bring_overlay_markers_of_its_own(void **arg)
 {
-	static const char *const records[] = { "SCHILY.xattr.user.overlay.opaque=y", "SCHILY.xattr.trusted.overlay.opaque=y",
-					       "SCHILY.xattr.user.kept=1", "SCHILY.xattr.security.selinux=x", NULL };
+	static const char *const records[] = { "SCHILY.xattr.user.overlay.opaque=y",
+		                               "SCHILY.xattr.trusted.overlay.opaque=y",
+		                               "SCHILY.xattr.user.kept=1",
+		                               "SCHILY.xattr.security.selinux=x", NULL };
 	struct fixture *f = *arg;
 	cleanup_close int fd = -1;
 	char names[256];
@@ -488,7 +496,8 @@ static void an_image_cannot_bring_overlay_markers_of_its_own(void **arg)
 
 static void holes_stay_holes(void **arg)
 {
-	static const char *const records[] = { "GNU.sparse.size=1048576", "GNU.sparse.name=f", "GNU.sparse.map=524288,3", NULL };
+	static const char *const records[] = { "GNU.sparse.size=1048576", "GNU.sparse.name=f",
+		                               "GNU.sparse.map=524288,3", NULL };
 	struct fixture *f = *arg;
 	struct stat st;
 
@@ -524,7 +533,9 @@ static void implicit_directories_take_after_the_top_most_lower_one(void **arg)
 	add_dir(f, "told");
 	run(f);
 	assert_int_equal(f->result.deferred, 4);
-	assert_int_equal(untar_fix(f->root, f->deferred.data, f->deferred.len, lowers, 2, &f->result, &f->err), 0);
+	assert_int_equal(untar_fix(f->root, f->deferred.data, f->deferred.len, lowers, 2,
+	                           &f->result, &f->err),
+	                 0);
 	assert_int_equal(mode_of(f, "both"), S_IFDIR | 0750);
 	assert_int_equal(mode_of(f, "both/sub"), S_IFDIR | 0711);
 	assert_int_equal(mode_of(f, "hidden"), S_IFDIR | 0755);
@@ -552,7 +563,9 @@ static void a_hard_link_to_a_lower_file_becomes_a_copy(void **arg)
 	add_link(f, '1', "d/link", "s");
 	run(f);
 	assert_int_equal(f->result.deferred, 2);
-	assert_int_equal(untar_fix(f->root, f->deferred.data, f->deferred.len, &lower, 1, &f->result, &f->err), 0);
+	assert_int_equal(untar_fix(f->root, f->deferred.data, f->deferred.len, &lower, 1,
+	                           &f->result, &f->err),
+	                 0);
 	has_text(f, "d/copy", "low");
 	assert_int_equal(mode_of(f, "d/copy"), S_IFREG | 0604);
 	assert_true(S_ISLNK(mode_of(f, "d/link")));
