@@ -7,11 +7,13 @@
 
 #include "cmd/applets.h"
 #include "core/image/pull.h"
+#include "core/image/unpack.h"
 #include "core/journal/snapshot.h"
 
 const struct applet applets[] = {
 	{ "daemon", applet_daemon, "serve the Kubernetes CRI", 0 },
 	{ "pull", pull_main, "fetch or import one image (run by the daemon)", APPLET_HIDDEN },
+	{ "unpack", unpack_main, "write layers to disk (run by pull)", APPLET_HIDDEN },
 	{ "snapshot", snapshot_main, "fold closed journal segments (run by the daemon)", APPLET_HIDDEN },
 	{ "version", applet_version, "print the version", 0 },
 	{ "help", applet_help, "explain a command", 0 },

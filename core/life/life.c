@@ -87,7 +87,7 @@ struct life *life_new(const struct life_args *args)
 	life->op_serial = clock_real_ns() > 0 ? (uint64_t)clock_real_ns() : 1; /* names of op files differ between lives */
 	life->unknown_limit = (struct log_limit){ .burst = 5, .interval_ms = 60000 };
 	loop_defer_init(&life->scan, scan_now, life);
-	loop_defer_init(&life->replay_defer, NULL, NULL);
+	replay_init(life);
 	loop_defer_init(&life->stop_defer, stop_done, life);
 	loop_timer_init(&life->stop_timer, stop_done, life, "stop limit");
 	loop_timer_init(&life->rescan, rescan_due, life, "exit rescan");

@@ -94,6 +94,7 @@ void life_adopted_retry(struct life *life); /* after the journal refused an exit
 void life_exits_free(struct life *life);
 
 /* --- replay.c, image_ops.c, container_exec.c: what a start finds */
+void replay_init(struct life *life);
 void replay_released(struct life *life, uint64_t seq);
 /* Layers, documents and staging that no image owns: removed, or only counted. */
 size_t images_sweep(struct life *life, bool act);

@@ -508,6 +508,11 @@ static void replay_settled(void *arg)
 	life->replay_done = NULL;
 }
 
+void replay_init(struct life *life)
+{
+	loop_defer_init(&life->replay_defer, replay_settled, life);
+}
+
 void replay_released(struct life *life, uint64_t seq)
 {
 	if (life->replay_seq && seq >= life->replay_seq) {
@@ -544,7 +549,6 @@ int replay_run(struct life *life, enum replay_mode mode, struct replay_report *r
 		replay_exec_groups(life);
 	life->replay_done = done;
 	life->replay_arg = arg;
-	loop_defer_init(&life->replay_defer, replay_settled, life);
 	life->replay_seq = journal_next_seq(life->journal) - 1;
 	if (life->replay_seq <= journal_released_seq(life->journal)) {
 		life->replay_seq = 0;

@@ -140,7 +140,7 @@ static int add_words(struct buf *buf, const char *key, char *const *words)
 
 static int write_resolv_conf(struct sandbox_run *sr, const char *dir, struct err *err)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 
 	if (!sr->has_dns)
 		return copy_host_file(dir, "resolv.conf", "/etc/resolv.conf", err);

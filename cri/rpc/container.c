@@ -12,7 +12,7 @@
 #include "core/base/str.h"
 #include "core/config/config.h"
 #include "core/life/life.h"
-#include "cri/proto/cri.pb.h"
+#include "cri/proto/cri.h"
 #include "cri/rpc/handlers.h"
 #include "cri/rpc/pending.h"
 #include "cri/rpc/to_cri.h"
@@ -46,7 +46,7 @@ void rpc_create_container(struct cri *cri, struct grpc_call *call, const void *r
 	const cri_NamespaceOption *opt = &security->namespace_options;
 	struct pb_arena *arena = grpc_scratch(call);
 	struct err err = { 0 };
-	cleanup(buf_release) struct buf bytes;
+	cleanup(buf_release) struct buf bytes = { 0 };
 	const struct sandbox *sb = sandbox_find(cri->state, req->pod_sandbox_id, &err);
 	struct life_container c = {
 		.sandbox_id = req->pod_sandbox_id,
@@ -155,7 +155,7 @@ void rpc_update_container_resources(struct cri *cri, struct grpc_call *call, con
 	const cri_UpdateContainerResourcesRequest *req = request;
 	cri_LinuxContainerResources *merged = pb_arena_alloc(grpc_scratch(call), sizeof(*merged));
 	cleanup_free char *oci = NULL;
-	cleanup(buf_release) struct buf bytes;
+	cleanup(buf_release) struct buf bytes = { 0 };
 	struct err err = { 0 };
 	const struct container *c = container_find(cri->state, req->container_id, &err);
 

@@ -9,7 +9,7 @@
 #include "core/base/codec.h"
 #include "core/base/mem.h"
 #include "core/life/events.h"
-#include "cri/proto/cri.pb.h"
+#include "cri/proto/cri.h"
 #include "cri/rpc/handlers.h"
 #include "cri/rpc/to_cri.h"
 

@@ -7,12 +7,8 @@
 
 #include "core/base/mem.h"
 #include "core/life/life.h"
-#include "cri/proto/cri.pb.h"
+#include "cri/proto/cri.h"
 #include "cri/rpc/handlers.h"
-
-/* The message has fields of these names; musl defines them as macros. */
-#undef stdout
-#undef stderr
 
 struct exec_call {
 	struct life_exec exec;

@@ -11,7 +11,7 @@
 #include "core/base/str.h"
 #include "core/config/config.h"
 #include "core/life/life.h"
-#include "cri/proto/cri.pb.h"
+#include "cri/proto/cri.h"
 #include "cri/rpc/handlers.h"
 #include "cri/rpc/pending.h"
 #include "cri/rpc/pull_request.h"

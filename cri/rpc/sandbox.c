@@ -10,7 +10,7 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/life/life.h"
-#include "cri/proto/cri.pb.h"
+#include "cri/proto/cri.h"
 #include "cri/rpc/handlers.h"
 #include "cri/rpc/pending.h"
 #include "cri/rpc/to_cri.h"
@@ -104,7 +104,7 @@ static int ports(struct pb_arena *arena, const cri_PodSandboxConfig *config, str
 
 static int request_bytes(struct pb_arena *arena, const pb_msgdesc_t *desc, const void *msg, struct bytes *ret, struct err *err)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 	void *copy;
 
 	buf_init(&buf, RECORD_MAX_BYTES / 2);

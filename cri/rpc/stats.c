@@ -13,7 +13,7 @@
 #include "core/base/str.h"
 #include "core/config/config.h"
 #include "core/state/state.h"
-#include "cri/proto/cri.pb.h"
+#include "cri/proto/cri.h"
 #include "cri/rpc/handlers.h"
 #include "cri/rpc/to_cri.h"
 

@@ -11,7 +11,7 @@
 #include "core/base/attr.h"
 #include "core/base/pb.h"
 #include "core/state/state.h"
-#include "cri/proto/cri.pb.h"
+#include "cri/proto/cri.h"
 
 /* 0, or -1 when the arena is over budget. */
 NODISCARD int to_cri_sandbox(const struct sandbox *sb, cri_PodSandbox *ret);
