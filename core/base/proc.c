@@ -226,6 +226,7 @@ static int parse_mount(char *line, struct proc_mount *ret)
 	uint64_t id, parent, major, minor;
 	char *device, *root, *target, *options, *mark, *fstype, *source, *super_options;
 	struct str head, tail;
+	bool shared = false, slave = false;
 
 	if (number_field(&line, &id) < 0 || number_field(&line, &parent) < 0)
 		return -EBADMSG;
@@ -236,9 +237,10 @@ static int parse_mount(char *line, struct proc_mount *ret)
 	root = next_field(&line);
 	target = next_field(&line);
 	options = next_field(&line);
-	do
-		mark = next_field(&line); /* any number of "shared:7", "master:3" */
-	while (mark && !streq(mark, "-"));
+	while ((mark = next_field(&line)) && !streq(mark, "-")) {
+		shared |= starts_with(mark, "shared:");
+		slave |= starts_with(mark, "master:");
+	}
 	fstype = next_field(&line);
 	source = next_field(&line);
 	super_options = line;
@@ -261,6 +263,8 @@ static int parse_mount(char *line, struct proc_mount *ret)
 		.source = source,
 		.options = options,
 		.super_options = super_options,
+		.shared = shared,
+		.slave = slave,
 	};
 	return 0;
 }

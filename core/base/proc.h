@@ -30,6 +30,7 @@ struct proc_mount {
 	int id, parent;
 	unsigned major, minor;
 	const char *root, *target, *fstype, *source, *options, *super_options;
+	bool shared, slave; /* propagates to its peers; receives from a master */
 };
 /* Stops and returns fn's value when it is not 0. */
 typedef int (*proc_mount_fn)(const struct proc_mount *mount, void *arg);
