@@ -118,7 +118,7 @@ static bool read_kept(const char *path, uint32_t *ret_subnet)
 	return true;
 }
 
-static int choose_subnet(const char *state_dir, const char *bridge, uint32_t *ret_subnet,
+static int choose_subnet(const char *state_dir, const char *bridge, bool keep, uint32_t *ret_subnet,
                          struct err *err)
 {
 	cleanup_free char *dir = xasprintf("%s/net", state_dir);
@@ -135,6 +135,8 @@ static int choose_subnet(const char *state_dir, const char *bridge, uint32_t *re
 		return err_sys(err, -rc, "built-in network: read /proc/net/route");
 	if (builtin_subnet(state_dir, routes, bridge, ret_subnet, err) < 0)
 		return -1;
+	if (!keep)
+		return 0;
 	rc = fsx_mkdir_p(dir, 0700);
 	if (rc < 0)
 		return err_sys(err, -rc, "built-in network: create %s", dir);
@@ -146,7 +148,7 @@ static int choose_subnet(const char *state_dir, const char *bridge, uint32_t *re
 	return 0;
 }
 
-int builtin_conf(const char *state_dir, unsigned with, char **ret_text, struct err *err)
+int builtin_conf(const char *state_dir, unsigned with, bool keep, char **ret_text, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/net/ipam", state_dir);
 	cleanup_free char *data_dir = json_quote(path);
@@ -154,7 +156,7 @@ int builtin_conf(const char *state_dir, unsigned with, char **ret_text, struct e
 	uint32_t subnet = 0;
 
 	builtin_bridge(state_dir, bridge);
-	if (choose_subnet(state_dir, bridge, &subnet, err) < 0)
+	if (choose_subnet(state_dir, bridge, keep, &subnet, err) < 0)
 		return -1;
 	/* isGateway makes the bridge plugin switch ip_forward on. The firewall plugin lets the pods through a FORWARD chain
 	 * whose policy is DROP. No CHECK: portmap (1.1.1) then misses the IPv6 rules that an IPv4 pod never gets. */

@@ -34,7 +34,12 @@ enum builtin_with {                         /* what the host can do; all of it n
 	            BUILTIN_PORTMAP = 4,    /* the portmap plugin is there; else no host ports */
 };
 
-/* The network list as JSON text. @with: of enum builtin_with. */
-NODISCARD int builtin_conf(const char *state_dir, unsigned with, char **ret_text, struct err *err);
+/*
+ * builtin_conf - the network list as JSON text.
+ * @with: of enum builtin_with.
+ * @keep: write the chosen subnet down, as the first pod needs it; looking alone must leave no trace.
+ */
+NODISCARD int builtin_conf(const char *state_dir, unsigned with, bool keep, char **ret_text,
+                           struct err *err);
 
 #endif

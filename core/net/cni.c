@@ -96,10 +96,11 @@ struct net {
 	struct netconf *conf; /* NULL: none, see why */
 	bool builtin;         /* conf is ours */
 	unsigned builtin_with;
-	bool had_conf;   /* there were files in this life: no built-in network any more */
-	char *why;       /* there is no conf because */
-	char **problems; /* of skipped files */
-	char *said;      /* last log line, so that each change is said once */
+	bool builtin_used; /* a pod was planned in it: its subnet is written down */
+	bool had_conf;     /* there were files in this life: no built-in network any more */
+	char *why;         /* there is no conf because */
+	char **problems;   /* of skipped files */
+	char *said;        /* last log line, so that each change is said once */
 
 	struct list ops;
 	struct net_op *status_op;
@@ -209,7 +210,7 @@ static void load_builtin(struct net *net)
 	struct err err;
 
 	net->builtin_with = builtin_options(net);
-	if (builtin_conf(net->state_dir, net->builtin_with, &text, &err) < 0 ||
+	if (builtin_conf(net->state_dir, net->builtin_with, net->builtin_used, &text, &err) < 0 ||
 	    netconf_parse("built-in network", text, strlen(text), &net->conf, &err) < 0) {
 		net->why = xstrdup(err.msg);
 		return;
@@ -921,6 +922,10 @@ int net_prepare(struct net *net, const struct net_pod *pod, char **ret_plan, siz
 	int rc;
 
 	refresh(net);
+	if (net->builtin && !net->builtin_used) {
+		net->builtin_used = true;
+		load(net);
+	}
 	if (!net->conf)
 		return err_set(err, CODE_UNAVAILABLE, "pod network: %s", net->why);
 	if (check_pod(pod, err) < 0)

@@ -79,7 +79,7 @@ static void the_list_is_a_valid_network_and_its_subnet_stays(void **arg)
 	(void)arg;
 	assert_non_null(mkdtemp(state));
 	assert_int_equal(builtin_conf(state,
-	                              BUILTIN_MASQUERADE | BUILTIN_FIREWALL | BUILTIN_PORTMAP,
+	                              BUILTIN_MASQUERADE | BUILTIN_FIREWALL | BUILTIN_PORTMAP, true,
 	                              &first, &err),
 	                 0);
 	assert_int_equal(netconf_parse("built-in", first, strlen(first), &conf, &err), 0);
@@ -88,12 +88,12 @@ static void the_list_is_a_valid_network_and_its_subnet_stays(void **arg)
 	ipam = json_obj(netconf_plugin(conf, 0), "ipam");
 	assert_memory_equal(json_str(ipam, "dataDir", ""), state, strlen(state));
 	assert_int_equal(builtin_conf(state,
-	                              BUILTIN_MASQUERADE | BUILTIN_FIREWALL | BUILTIN_PORTMAP,
+	                              BUILTIN_MASQUERADE | BUILTIN_FIREWALL | BUILTIN_PORTMAP, true,
 	                              &second, &err),
 	                 0);
 	assert_string_equal(first, second);
 
-	assert_int_equal(builtin_conf(state, 0, &plain, &err), 0);
+	assert_int_equal(builtin_conf(state, 0, true, &plain, &err), 0);
 	assert_non_null(strstr(plain, "\"ipMasq\":false"));
 	assert_null(strstr(plain, "portmap"));
 	assert_null(strstr(plain, "firewall"));

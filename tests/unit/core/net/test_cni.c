@@ -586,6 +586,8 @@ static void the_built_in_network_stands_in_until_there_is_a_configuration(void *
 {
 	struct fixture *f = *arg;
 	cleanup_free char *file = in_dir(f, "net.d/10-a.conf");
+	cleanup_free char *kept = in_dir(f, "state/net/builtin.json");
+	struct net_pod p = pod();
 
 	open_net(f, true);
 	assert_ready(f, false, "CNI plugin bridge not found in /nonexistent/cni:");
@@ -593,6 +595,9 @@ static void the_built_in_network_stands_in_until_there_is_a_configuration(void *
 	assert_ready(f, false, "CNI plugin host-local not found");
 	install_plugin(f, "host-local");
 	assert_ready(f, true, "built-in network \"cora-");
+	assert_false(fsx_exists(kept)); /* looking leaves no trace */
+	prepare(f, &p);
+	assert_true(fsx_exists(kept));
 	write_text(f, "net.d/10-a.conf", "{\"name\":\"a\",\"type\":\"one\"}");
 	assert_ready(f, true, "network \"a\"");
 	/* A node that had a network does not silently move its pods to another one. */
