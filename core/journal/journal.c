@@ -322,11 +322,16 @@ static int open_segment(struct journal *j, const struct load *load, struct err *
 	return rc < 0 && is_full(err) ? 1 : rc;
 }
 
-static void note_room(struct journal *j)
+/* What the loop knows of the writer while that is busy. */
+static void note_writer(struct journal *j)
 {
 	const struct writer *w = &j->writer;
 	uint64_t limit = w->bytes - w->reserve_bytes;
 
+	j->stats.batches = w->batches;
+	j->stats.fdatasyncs = w->fdatasyncs;
+	j->stats.bytes = w->bytes_written;
+	j->stats.rotations = w->rotations;
 	j->room = w->fd >= 0 && w->off < limit ? limit - w->off : 0;
 }
 
@@ -385,7 +390,7 @@ static int open_for_service(struct journal *j, const struct journal_args *args, 
 		list_splice_back(&j->queue, &j->batch);
 	}
 	entries_free(&j->batch);
-	note_room(j);
+	note_writer(j);
 	j->want_snapshot = load_closed(&load) > CLOSED_MAX;
 	return 0;
 }
@@ -582,17 +587,6 @@ static void submit(struct journal *j, bool recover, bool sync)
 	set_job_state(j, JOB_DONE);
 	if (j->loop)
 		loop_defer_queue(j->loop, &j->done_defer);
-}
-
-static void note_writer(struct journal *j)
-{
-	const struct writer *w = &j->writer;
-
-	j->stats.batches = w->batches;
-	j->stats.fdatasyncs = w->fdatasyncs;
-	j->stats.bytes = w->bytes_written;
-	j->stats.rotations = w->rotations;
-	note_room(j);
 }
 
 static void release_batch(struct journal *j)

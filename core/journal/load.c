@@ -14,7 +14,7 @@ void load_release(struct load *load)
 {
 	free(load->segments);
 	free(load->snapshots);
-	free(load->snapshot);
+	buf_release(&load->snapshot);
 	*load = (struct load){ 0 };
 }
 
@@ -30,18 +30,15 @@ static void say_damage(struct load *load, const char *fmt, ...)
 
 /* --- what is there */
 
-static int read_slot(int dir, struct load *load, struct err *err)
+static int read_slot(int dir, struct load *load, struct buf *buf, struct err *err)
 {
-	cleanup_free uint8_t *data = NULL;
-	size_t len;
-
-	if (segment_read(dir, SYNCED_NAME, &data, &len, err) < 0) {
+	if (segment_read(dir, SYNCED_NAME, buf, err) < 0) {
 		if (!err_is(err, CODE_NOT_FOUND))
 			return -1;
 		err_clear(err);
 		return 0;
 	}
-	return synced_decode(data, len, &load->slot, &load->next_slot, err);
+	return synced_decode((const uint8_t *)buf->data, buf->len, &load->slot, &load->next_slot, err);
 }
 
 static int by_number(const void *a, const void *b)
@@ -92,16 +89,17 @@ static int list_files(int dir, struct load *load, struct err *err)
 /* 1: good, its bytes are kept; 0: bad; -1: from the future. */
 static int try_snapshot(int dir, uint64_t seq, struct load *load, struct err *err)
 {
-	cleanup_free uint8_t *data = NULL;
+	cleanup(buf_release) struct buf buf = { 0 };
 	char name[SNAPSHOT_NAME_SIZE];
 	struct err why = { 0 };
-	size_t len;
 
 	snapshot_name(name, seq);
-	if (segment_read(dir, name, &data, &len, &why) == 0 && snapshot_check(data, len, seq, &why) == 0) {
-		free(load->snapshot);
-		load->snapshot = take_ptr(data);
-		load->snapshot_len = len;
+	buf_init(&buf, SNAPSHOT_MAX_BYTES);
+	if (segment_read(dir, name, &buf, &why) == 0 &&
+	    snapshot_check((const uint8_t *)buf.data, buf.len, seq, &why) == 0) {
+		buf_release(&load->snapshot);
+		load->snapshot = buf;
+		buf = (struct buf){ 0 };
 		load->base = seq;
 		return 1;
 	}
@@ -126,32 +124,29 @@ static int find_snapshot(int dir, enum load_mode mode, struct load *load, struct
 			return 0;
 	}
 	load->base = 0; /* everything from record 1 on is needed */
-	free(take_ptr(load->snapshot));
+	buf_release(&load->snapshot);
 	return 0;
 }
 
-static int read_segment(int dir, struct load_segment *seg, struct err *err)
+static int read_segment(int dir, struct load_segment *seg, struct buf *buf, struct err *err)
 {
-	cleanup_free uint8_t *data = NULL;
-	size_t len;
-
-	if (segment_read(dir, seg->name, &data, &len, err) < 0)
+	if (segment_read(dir, seg->name, buf, err) < 0)
 		return -1;
-	if (segment_scan(data, len, seg->number, seg->salt, &seg->scan, NULL, NULL, err) < 0)
+	if (segment_scan((const uint8_t *)buf->data, buf->len, seg->number, seg->salt, &seg->scan, NULL, NULL, err) < 0)
 		return err_wrap(err, "%s", seg->name);
 	seg->is_read = true;
-	seg->bytes = len;
+	seg->bytes = buf->len;
 	seg->counts = seg->scan.header_ok && seg->scan.has_boot;
 	return 0;
 }
 
 /* Newest first; what lies behind a segment that reaches back to the snapshot is not needed. */
-static int read_segments(int dir, enum load_mode mode, struct load *load, struct err *err)
+static int read_segments(int dir, enum load_mode mode, struct load *load, struct buf *buf, struct err *err)
 {
 	for (size_t i = load->nsegments; i-- > 0;) {
 		struct load_segment *seg = &load->segments[i];
 
-		if (read_segment(dir, seg, err) < 0)
+		if (read_segment(dir, seg, buf, err) < 0)
 			return -1;
 		if (mode != LOAD_HISTORY && seg->counts && seg->scan.header.first_seq <= load->base + 1)
 			break;
@@ -261,7 +256,7 @@ static void explain_damage(struct load *load, const struct walk *w)
 	}
 	seg = &load->segments[w->stopped >= 0 ? w->stopped : w->last_used];
 	say_damage(load, "%s: damaged at offset %llu, behind record %llu (record %llu had been synced)", seg->name,
-		   (unsigned long long)segment_next(seg->scan.end), last, synced);
+		   (unsigned long long)seg->scan.stop, last, synced);
 }
 
 /* How far back can one read without a gap? And which snapshot, if any, begins a fold there. */
@@ -280,7 +275,7 @@ static int find_history(int dir, struct load *load, struct err *err)
 	}
 	if (load->first == 1) {
 		load->base = 0;
-		free(take_ptr(load->snapshot));
+		buf_release(&load->snapshot);
 		return 0;
 	}
 	for (size_t i = 0; i < load->nsnapshots && load->snapshots[i] < newest; i++) {
@@ -295,11 +290,13 @@ static int find_history(int dir, struct load *load, struct err *err)
 int load_scan(int dir, enum load_mode mode, uint64_t upto, struct load *ret, struct err *err)
 {
 	cleanup(load_release) struct load load = { 0 };
+	cleanup(buf_release) struct buf buf = { 0 };
 	struct walk w;
 
+	buf_init(&buf, SEGMENT_MAX_BYTES);
 	/* `synced` before the segments: a daemon that goes on meanwhile may only make it look older than they are. */
-	if (read_slot(dir, &load, err) < 0 || list_files(dir, &load, err) < 0 || find_snapshot(dir, mode, &load, err) < 0 ||
-	    read_segments(dir, mode, &load, err) < 0)
+	if (read_slot(dir, &load, &buf, err) < 0 || list_files(dir, &load, err) < 0 ||
+	    find_snapshot(dir, mode, &load, err) < 0 || read_segments(dir, mode, &load, &buf, err) < 0)
 		return -1;
 	load.first = load.base + 1;
 	load.synced = synced_seq(&load);
@@ -332,6 +329,13 @@ struct delivery {
 	const struct load *load;
 };
 
+static int visit_snapshot(const struct load *load, snapshot_record_fn fn, void *arg, struct err *err)
+{
+	if (!load->base)
+		return 0;
+	return snapshot_visit((const uint8_t *)load->snapshot.data, load->snapshot.len, fn, arg, err);
+}
+
 static int deliver(void *arg, const struct record *rec, uint64_t off UNUSED, struct err *err)
 {
 	struct delivery *d = arg;
@@ -342,20 +346,16 @@ static int deliver(void *arg, const struct record *rec, uint64_t off UNUSED, str
 	if (d->fn(d->arg, rec, err) < 0)
 		return -1;
 	/* History may begin before the oldest snapshot: that stands at its place among the records. */
-	if (d->load->snapshot && rec->seq == d->load->base)
-		return snapshot_visit(d->load->snapshot, d->load->snapshot_len, d->fn, d->arg, err);
-	return 0;
+	return rec->seq == d->load->base ? visit_snapshot(d->load, d->fn, d->arg, err) : 0;
 }
 
-static int visit_segment(int dir, struct delivery *d, struct err *err)
+static int visit_segment(int dir, struct delivery *d, struct buf *buf, struct err *err)
 {
-	cleanup_free uint8_t *data = NULL;
 	struct segment_scan scan;
-	size_t len;
 
-	if (segment_read(dir, d->seg->name, &data, &len, err) < 0)
+	if (segment_read(dir, d->seg->name, buf, err) < 0)
 		return -1;
-	if (segment_scan(data, len, d->seg->number, d->seg->salt, &scan, deliver, d, err) < 0)
+	if (segment_scan((const uint8_t *)buf->data, buf->len, d->seg->number, d->seg->salt, &scan, deliver, d, err) < 0)
 		return err_wrap(err, "%s", d->seg->name);
 	if (d->next != MIN(d->seg->upto, d->last + 1))
 		return err_set(err, CODE_ABORTED, "%s: changed while it was read", d->seg->name);
@@ -364,8 +364,10 @@ static int visit_segment(int dir, struct delivery *d, struct err *err)
 
 int load_visit(int dir, const struct load *load, snapshot_record_fn fn, void *arg, struct err *err)
 {
-	if (load->snapshot && load->first == load->base + 1 &&
-	    snapshot_visit(load->snapshot, load->snapshot_len, fn, arg, err) < 0)
+	cleanup(buf_release) struct buf buf = { 0 };
+
+	buf_init(&buf, SEGMENT_MAX_BYTES);
+	if (load->first == load->base + 1 && visit_snapshot(load, fn, arg, err) < 0)
 		return -1;
 	for (size_t i = 0; i < load->nsegments; i++) {
 		const struct load_segment *seg = &load->segments[i];
@@ -373,7 +375,7 @@ int load_visit(int dir, const struct load *load, snapshot_record_fn fn, void *ar
 
 		if (seg->from >= seg->upto || seg->from > load->last)
 			continue;
-		if (visit_segment(dir, &d, err) < 0)
+		if (visit_segment(dir, &d, &buf, err) < 0)
 			return -1;
 	}
 	return 0;

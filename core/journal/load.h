@@ -41,8 +41,7 @@ struct load {
 	size_t nsnapshots;
 	uint64_t base, last, synced;
 	uint64_t first;	     /* of history: 1, or the oldest record that can be visited (LOAD_HISTORY) */
-	uint8_t *snapshot;   /* bytes of the snapshot `base`; NULL when base is 0 */
-	size_t snapshot_len;
+	struct buf snapshot; /* bytes of the snapshot `base`; empty when base is 0 */
 	struct synced slot;
 	unsigned next_slot;
 	uint64_t torn_records, torn_bytes;

@@ -1,12 +1,10 @@
 #include "core/journal/segment.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/bug.h"
 #include "core/base/codec.h"
-#include "core/base/mem.h"
 #include "core/base/str.h"
 
 static const uint8_t segment_magic[8] = "coraseg\n";
@@ -104,7 +102,7 @@ static int scan_chain(const uint8_t *data, size_t len, struct segment_scan *scan
 	uint32_t salt = scan->header.salt, crc = salt;
 	uint64_t off = SEGMENT_FIRST;
 
-	while (off < len) {
+	for (; off < len; scan->stop = off) {
 		struct record rec;
 		size_t size;
 		enum record_parse parse = record_decode(data + off, len - off, salt, &crc, &rec, &size);
@@ -143,7 +141,7 @@ static void scan_headers(const uint8_t *data, size_t len, uint32_t salt, struct 
 int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt, struct segment_scan *ret, segment_record_fn fn,
 		 void *arg, struct err *err)
 {
-	struct segment_scan scan = { .end = SEGMENT_FIRST };
+	struct segment_scan scan = { .end = SEGMENT_FIRST, .stop = SEGMENT_FIRST };
 	struct err why = { 0 };
 
 	scan.used = used_bytes(data, len);
@@ -163,11 +161,11 @@ int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt
 	return 0;
 }
 
-int segment_read(int dir, const char *name, uint8_t **ret_data, size_t *ret_len, struct err *err)
+int segment_read(int dir, const char *name, struct buf *buf, struct err *err)
 {
 	cleanup_disk int fd = disk_open(dir, name, O_RDONLY);
-	cleanup_free uint8_t *data = NULL;
 	uint64_t size;
+	char *p;
 	ssize_t n;
 	int rc;
 
@@ -176,16 +174,14 @@ int segment_read(int dir, const char *name, uint8_t **ret_data, size_t *ret_len,
 	rc = disk_size(fd, &size);
 	if (rc < 0)
 		return err_sys(err, -rc, "read %s", name);
-	if (size > SEGMENT_MAX_BYTES)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: larger than %u bytes", name, SEGMENT_MAX_BYTES);
-	data = try_calloc(1, size + 1, SEGMENT_MAX_BYTES + 1);
-	if (!data)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: no memory for %llu bytes", name, (unsigned long long)size);
-	n = disk_pread(fd, data, size, 0);
+	buf_clear(buf);
+	p = size <= buf->max ? buf_reserve(buf, size) : NULL;
+	if (!p)
+		return buf_err_full(buf, name, err);
+	n = disk_pread(fd, p, size, 0);
 	if (n < 0)
 		return err_sys(err, (int)-n, "read %s", name);
-	*ret_data = take_ptr(data);
-	*ret_len = (size_t)n;
+	buf_grew(buf, (size_t)n);
 	return 0;
 }
 

@@ -43,6 +43,7 @@
 #include <stdint.h>
 
 #include "core/base/attr.h"
+#include "core/base/buf.h"
 #include "core/base/err.h"
 #include "core/journal/disk.h"
 #include "core/state/record.h"
@@ -82,6 +83,7 @@ struct segment_scan {
 	uint64_t max_synced; /* largest synced_seq of any valid header, behind damage too */
 	uint64_t torn;	     /* valid headers behind the last good record */
 	uint64_t end;	     /* offset behind the last good record */
+	uint64_t stop;	     /* offset where the next one was looked for */
 	uint64_t used;	     /* offset behind the last byte that is not zero */
 };
 
@@ -95,8 +97,11 @@ typedef int (*segment_record_fn)(void *arg, const struct record *rec, uint64_t o
 NODISCARD int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt, struct segment_scan *ret,
 			   segment_record_fn fn, void *arg, struct err *err);
 
-/* The whole file on the heap. Errors: RESOURCE_EXHAUSTED (over SEGMENT_MAX_BYTES), else what the disk says. */
-NODISCARD int segment_read(int dir, const char *name, uint8_t **ret_data, size_t *ret_len, struct err *err);
+/*
+ * segment_read - the whole file instead of what @buf held (buf_init() with SEGMENT_MAX_BYTES; its memory serves many files).
+ * Errors: RESOURCE_EXHAUSTED (too large), else what the disk says.
+ */
+NODISCARD int segment_read(int dir, const char *name, struct buf *buf, struct err *err);
 
 /* --- synced */
 

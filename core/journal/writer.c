@@ -14,7 +14,7 @@
 #include "core/journal/snapshot.h"
 
 #define RESERVE_BYTES	(256u * 1024)
-#define ZERO_CHUNK	(256u * 1024)
+#define ZERO_CHUNK	(16u * 1024)
 #define BATCH_MAX_BYTES (SEGMENT_MAX_BYTES / 2)
 #define OUT_KEEP_BYTES	(1024u * 1024) /* of buffer between batches */
 
@@ -80,7 +80,7 @@ void shelf_release(struct shelf *shelf)
 /* Real zeros, not fallocate: a record must never wait for, or fail at, the allocation of its block. */
 static int fill_zeros(int fd, uint64_t bytes)
 {
-	cleanup_free void *zeros = xcalloc(1, ZERO_CHUNK);
+	static const uint8_t zeros[ZERO_CHUNK];
 	int rc = 0;
 
 	for (uint64_t off = 0; off < bytes && rc == 0; off += ZERO_CHUNK)
