@@ -353,15 +353,50 @@ static int answer_want(struct image_job *job, const void *data, size_t len, stru
 	return 0;
 }
 
+static struct pull_result *find_result(struct image_job *job, const char *id)
+{
+	for (size_t i = 0; i < job->nresults; i++)
+		if (streq(job->results[i].id, id))
+			return &job->results[i];
+	return NULL;
+}
+
+static void merge_names(char ***inout, char *const *more)
+{
+	size_t n = strv_len(*inout);
+
+	*inout = xrealloc(*inout, n + strv_len(more) + 1, sizeof(**inout));
+	for (; *more; more++) {
+		size_t i = 0;
+
+		while (i < n && !streq((*inout)[i], *more))
+			i++;
+		if (i == n)
+			(*inout)[n++] = xstrdup(*more);
+	}
+	(*inout)[n] = NULL;
+}
+
+/* An archive may hold one image under several manifests (another compression): one image with the names of all. */
 static int add_result(struct image_job *job, const void *data, size_t len, struct err *err)
 {
+	cleanup(pull_result_release) struct pull_result result = { 0 };
+	struct pull_result *same;
+
+	if (pull_get_result(data, len, &result, err) < 0)
+		return -1;
+	same = find_result(job, result.id);
+	if (same) {
+		merge_names(&same->names, result.names);
+		merge_names(&same->digests, result.digests);
+		return 0;
+	}
 	if (job->nresults >= PULL_IMAGES_MAX)
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d images",
 		               PULL_IMAGES_MAX);
 	job->results = xrealloc(job->results, job->nresults + 1, sizeof(*job->results));
-	if (pull_get_result(data, len, &job->results[job->nresults], err) < 0)
-		return -1;
-	job->nresults++;
+	job->results[job->nresults++] = result;
+	result = (struct pull_result){ 0 };
 	return 0;
 }
 
@@ -423,7 +458,8 @@ static size_t on_data(void *arg, const void *data, size_t len)
 			rc = on_frame(job, type, p + PULL_FRAME_HEAD, payload, &err);
 		if (rc < 0) { /* it does not speak our language any more */
 			job_fail(job, &err);
-			child_kill(job->child);
+			if (job->child)
+				child_kill(job->child);
 			return len;
 		}
 		used += PULL_FRAME_HEAD + payload;

@@ -513,9 +513,9 @@ int pull_image(struct pull *pull, const struct pull_image *image, const struct p
 	    image_check(image->document, &config, &pull->platform, image->what, err) < 0)
 		return -1;
 	job.count = image->document->layers.count;
-	if (pull->next_slot + 2 * job.count > UNPACK_SLOT_MAX + 1)
+	if (pull->next_slot + job.count > UNPACK_SLOT_MAX + 1)
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: more than %d layers in one job",
-		               image->what, UNPACK_SLOT_MAX / 2);
+		               image->what, UNPACK_SLOT_MAX + 1);
 	works = xcalloc(job.count + 1, sizeof(*works));
 	todo = xcalloc(job.count + 1, sizeof(*todo));
 	job.works = works;

@@ -22,6 +22,7 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/image/confine.h"
+#include "core/image/manifest.h"
 #include "core/image/overlay.h"
 #include "core/image/untar.h"
 
@@ -341,7 +342,7 @@ static int fix_with(const char *slot, const int *lowers, size_t nlowers, struct 
 
 static int do_fix(struct session *session, struct untar_result *ret, struct err *err)
 {
-	int lowers[UNPACK_SLOT_MAX + 1];
+	int lowers[MANIFEST_LAYERS_MAX];
 	size_t nlowers = 0, at = 4;
 	char slot[32];
 	int rc = slot_dir(session, slot, err);

@@ -32,7 +32,7 @@
 #define UNPACK_FRAME_HEAD 8
 #define UNPACK_DATA_MAX   (256 * 1024)
 #define UNPACK_FRAME_MAX  (2 * TAR_PATH_MAX + TAR_XATTR_BYTES_MAX + TAR_XATTRS_MAX * 16 + 4096)
-#define UNPACK_SLOT_MAX   499
+#define UNPACK_SLOT_MAX   9999 /* layers of one job */
 
 enum unpack_frame {
 	UNPACK_INVALID,

@@ -633,6 +633,74 @@ static void an_oci_layout_keeps_its_digest(void **arg)
 	unmount_image(f);
 }
 
+/* Old docker archives store a repeated layer as a symlink; some writers use hard links. */
+static void linked_members_of_an_archive_are_followed_inside_it(void **arg)
+{
+	struct fixture *f = *arg;
+	cleanup(sample_release) struct sample s;
+	cleanup(buf_release) struct buf tar = { 0 };
+
+	sample_init(&s);
+	tarball_init(&tar);
+	tarball_add(&tar, &(struct tarball_entry){
+				  .type = '2', .name = "0/layer.tar", .link = "../x/l0" });
+	tarball_add(&tar,
+	            &(struct tarball_entry){ .type = '1', .name = "1/layer.tar", .link = "x/l1" });
+	for (size_t i = 0; i < s.nlayers; i++)
+		tarball_add(&tar, &(struct tarball_entry){ .name = i ? "x/l1" : "x/l0",
+		                                           .data = s.layers[i].data,
+		                                           .len = s.layers[i].len });
+	tarball_file(&tar, "c.json", s.config.data);
+	tarball_file(
+		&tar, "manifest.json",
+		"[{\"Config\":\"c.json\",\"RepoTags\":null,\"Layers\":[\"0/layer.tar\",\"1/layer.tar\"]}]");
+	tarball_file(&tar, "repositories", "{\"old\":{\"v1\":\"1\",\"v0\":\"0\"}}");
+	tarball_end(&tar);
+	import_ok(f, &tar, NULL);
+	assert_string_equal(f->ids[0], s.id);
+	assert_string_equal(f->names[0][0],
+	                    "docker.io/library/old:v1"); /* the name of the top layer */
+	assert_null(f->names[0][1]);
+
+	buf_clear(&tar);
+	tarball_add(&tar, &(struct tarball_entry){ .type = '2',
+	                                           .name = "c.json",
+	                                           .link = "../../../../etc/passwd" });
+	tarball_add(&tar, &(struct tarball_entry){ .type = '2', .name = "a", .link = "b" });
+	tarball_add(&tar, &(struct tarball_entry){ .type = '2', .name = "b", .link = "a" });
+	tarball_file(&tar, "manifest.json",
+	             "[{\"Config\":\"a\",\"RepoTags\":[\"x:1\"],\"Layers\":[]}]");
+	tarball_end(&tar);
+	import(f, &tar, NULL);
+	assert_int_equal(f->err.code, CODE_INVALID_ARGUMENT);
+}
+
+static void one_image_under_two_names_is_one_image(void **arg)
+{
+	struct fixture *f = *arg;
+	cleanup(sample_release) struct sample s;
+	cleanup(buf_release) struct buf tar = { 0 };
+	cleanup_free char *manifest = NULL;
+
+	sample_init(&s);
+	tarball_init(&tar);
+	manifest = xstrdup(
+		"[{\"Config\":\"c.json\",\"RepoTags\":[\"a:1\",\"b:1\"],\"Layers\":[\"l0\",\"l1\"]},"
+		"{\"Config\":\"c.json\",\"RepoTags\":[\"b:1\",\"c:1\"],\"Layers\":[\"l0\",\"l1\"]}]");
+	for (size_t i = 0; i < s.nlayers; i++)
+		tarball_add(&tar, &(struct tarball_entry){ .name = i ? "l1" : "l0",
+		                                           .data = s.layers[i].data,
+		                                           .len = s.layers[i].len });
+	tarball_file(&tar, "c.json", s.config.data);
+	tarball_file(&tar, "manifest.json", manifest);
+	tarball_end(&tar);
+	import_ok(f, &tar, NULL);
+	assert_int_equal(f->nimages, 1);
+	assert_int_equal(strv_len(f->names[0]), 3);
+	assert_string_equal(f->names[0][2], "docker.io/library/c:1");
+	assert_int_equal(entries_of(f->root, "layers"), 2);
+}
+
 static void an_archive_without_a_name_wants_one(void **arg)
 {
 	struct fixture *f = *arg;
@@ -989,6 +1057,8 @@ int main(int argc, char **argv)
 		T(every_order_and_compression_gives_the_same_image),
 		T(an_archive_can_come_through_a_pipe),
 		T(an_oci_layout_keeps_its_digest),
+		T(linked_members_of_an_archive_are_followed_inside_it),
+		T(one_image_under_two_names_is_one_image),
 		T(an_archive_without_a_name_wants_one),
 		T(what_does_not_match_its_digest_leaves_nothing),
 		T(a_damaged_archive_names_what_is_wrong),

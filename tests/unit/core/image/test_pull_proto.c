@@ -11,6 +11,7 @@
 #include "core/base/str.h"
 #include "core/image/blob.h"
 #include "core/image/pull_proto.h"
+#include "core/image/unpack_wire.h"
 
 #define KEY "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 
@@ -138,7 +139,7 @@ static void a_result_that_lies_is_refused(void **arg)
 	s.layers[0].key = (char *)(uintptr_t) "sha256:../../etc";
 	assert_int_equal(through_the_wire(&s.result, &out, &err), -1);
 	sample_init(&s);
-	s.layers[0].slot = 500;
+	s.layers[0].slot = UNPACK_SLOT_MAX + 1;
 	assert_int_equal(through_the_wire(&s.result, &out, &err), -1);
 	sample_init(&s);
 	s.names[0] = (char *)(uintptr_t) "a:1"; /* not canonical */
