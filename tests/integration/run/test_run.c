@@ -53,6 +53,7 @@ struct fixture {
 	struct runtime_result result;
 	int status;
 	char *out, *errout;
+	const char *mounts; /* JSON of more mounts for spec(), each followed by a comma */
 };
 
 static void wait_done(struct fixture *f)
@@ -254,11 +255,11 @@ static char *spec(struct fixture *f, const char *script, const char *cgroups_pat
 			"\"capabilities\":{\"bounding\":[\"CAP_NET_ADMIN\"],\"effective\":[\"CAP_NET_ADMIN\"],"
 			"\"permitted\":[\"CAP_NET_ADMIN\"]}},"
 			"\"root\":{\"path\":\"%s\",\"readonly\":true},"
-			"\"mounts\":[{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
+			"\"mounts\":[%s{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\"},"
 			"{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\",\"options\":[\"mode=755\"]}],"
 			"\"linux\":{\"cgroupsPath\":\"%s\",\"resources\":{\"memory\":{\"limit\":67108864}},"
 			"\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"}",
-			script, f->rootfs, cgroups_path),
+			script, f->rootfs, or_empty(f->mounts), cgroups_path),
 		0);
 	for (int k = 0; k < NAMESPACE_KINDS; k++)
 		if (f->paths.path[k][0])
@@ -514,6 +515,52 @@ static void many_pods_at_once(void **arg)
 		assert_done_well(f);
 }
 
+static bool has_namespace(const char *link)
+{
+	cleanup(strv_free) char **pids = NULL;
+
+	assert_int_equal(fsx_list(AT_FDCWD, "/proc", &pids), 0);
+	for (char **pid = pids; *pid; pid++) {
+		cleanup_free char *path = xasprintf("/proc/%s/ns/net", *pid);
+		char text[64];
+		ssize_t n = readlink(path, text, sizeof(text) - 1);
+
+		if (n > 0 && strncmp(text, link, (size_t)n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whatever it was doing when its deadline came: pins go with the next remove, processes are gone at once. */
+static void a_helper_killed_anywhere_leaves_what_remove_clears(void **arg)
+{
+	struct fixture *f = *arg;
+	int killed = 0;
+
+	for (int64_t timeout_ms = 1; timeout_ms <= 24; timeout_ms++) {
+		struct namespaces_args args = pod(f, timeout_ms % 2);
+		cleanup(strv_free) char **mounts = NULL;
+		char link[64] = "";
+		struct err err;
+		struct stat st;
+
+		assert_int_equal(
+			namespaces_create(f->ns, &args, -1, timeout_ms, on_namespaces, f, &err), 0);
+		wait_done(f);
+		killed += f->failed;
+		if (f->failed)
+			assert_int_equal(f->err.code, CODE_DEADLINE_EXCEEDED);
+		else if (stat(f->paths.path[NAMESPACE_NET], &st) == 0)
+			snprintf(link, sizeof(link), "net:[%llu]", (unsigned long long)st.st_ino);
+		if (link[0])
+			assert_false(has_namespace(link)); /* pinned, and nobody in it */
+		remove_namespaces(f);
+		assert_int_equal(mount_list(f->state, &mounts, &err), 0);
+		assert_int_equal(strv_len(mounts), 0);
+	}
+	assert_true(killed > 0);
+}
+
 /* ----------------------------------------------------------------------------------------------------------- mount */
 
 static void run_ops(struct fixture *f, const struct mount_op *ops, size_t nops)
@@ -639,9 +686,8 @@ static pid_t stubborn(void)
 	return pid;
 }
 
-static void a_cgroup_is_made_filled_killed_and_removed(void **arg)
+static void fill_kill_and_remove(struct fixture *f, const struct cgroup_host *host)
 {
-	struct fixture *f = *arg;
 	cleanup_free char *dir = test_cgroup(f), *nested = xasprintf("%s/deep/deeper", dir),
 			  *where = NULL;
 	char exec_name[CGROUP_EXEC_NAME];
@@ -649,39 +695,84 @@ static void a_cgroup_is_made_filled_killed_and_removed(void **arg)
 	pid_t pids[2], seen[4];
 	int status;
 
-	if (cgroup_create(f->cgroups, nested, &err) < 0)
+	if (cgroup_create(host, nested, &err) < 0)
 		fail_msg("%s", err.msg);
 	pids[0] = stubborn();
-	assert_int_equal(cgroup_move(f->cgroups, nested, pids[0], &err), 0);
-	if (cgroup_exec_create(f->cgroups, dir, 7, exec_name, &err) < 0)
+	assert_int_equal(cgroup_move(host, nested, pids[0], &err), 0);
+	if (cgroup_exec_create(host, dir, 7, exec_name, &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_string_equal(exec_name, "exec-7");
 	pids[1] = stubborn();
 	where = xasprintf("%s/exec-7", dir);
-	if (cgroup_move(f->cgroups, where, pids[1], &err) < 0)
+	if (cgroup_move(host, where, pids[1], &err) < 0)
 		fail_msg("%s", err.msg);
 	free(where);
-	where = cgroup_dir_of(f->cgroups, pids[0], &err);
+	where = cgroup_dir_of(host, pids[0], &err);
 	assert_string_equal(where, nested);
-	assert_int_equal(cgroup_procs(f->cgroups, dir, seen, ARRAY_SIZE(seen), &err), 2);
+	assert_int_equal(cgroup_procs(host, dir, seen, ARRAY_SIZE(seen), &err), 2);
 
-	assert_int_equal(cgroup_remove(f->cgroups, dir, 50, &err), -1);
+	assert_int_equal(cgroup_remove(host, dir, 50, &err), -1);
 	assert_int_equal(err.code, CODE_FAILED_PRECONDITION);
 	assert_non_null(strstr(err.msg, "process "));
 
-	assert_int_equal(cgroup_exec_sweep(f->cgroups, dir, 3000, &err),
-	                 1); /* kills the second only */
+	assert_int_equal(cgroup_exec_sweep(host, dir, 3000, &err), 1); /* kills the second only */
 	assert_int_equal(waitpid(pids[1], &status, 0), pids[1]);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 	assert_int_equal(waitpid(pids[0], &status, WNOHANG), 0);
 
-	assert_int_equal(cgroup_kill(f->cgroups, dir, 3000, &err), 0);
+	assert_int_equal(cgroup_kill(host, dir, 3000, &err), 0);
 	assert_int_equal(waitpid(pids[0], &status, 0), pids[0]);
-	assert_int_equal(cgroup_kill(f->cgroups, dir, 0, &err), 0);
-	assert_int_equal(cgroup_remove(f->cgroups, dir, 3000, &err), 0);
-	assert_int_equal(cgroup_remove(f->cgroups, dir, 3000, &err), 0); /* gone is fine */
-	assert_false(cgroup_exists(f->cgroups, dir));
-	assert_int_equal(cgroup_remove(f->cgroups, "/coracle-test-run", 3000, &err), 0);
+	assert_int_equal(cgroup_kill(host, dir, 0, &err), 0);
+	assert_int_equal(cgroup_remove(host, dir, 3000, &err), 0);
+	assert_int_equal(cgroup_remove(host, dir, 3000, &err), 0); /* gone is fine */
+	assert_false(cgroup_exists(host, dir));
+	assert_int_equal(cgroup_remove(host, "/coracle-test-run", 3000, &err), 0);
+}
+
+static void a_cgroup_is_made_filled_killed_and_removed(void **arg)
+{
+	struct fixture *f = *arg;
+
+	fill_kill_and_remove(f, f->cgroups);
+}
+
+/* A hybrid's v2 tree, taken for all there is; NULL: this machine has none. */
+static struct cgroup_host *v2_tree(const struct fixture *f)
+{
+	for (size_t i = 0; i < f->cgroups->nhierarchies; i++) {
+		const struct cgroup_hierarchy *h = &f->cgroups->hierarchies[i];
+		struct proc_mount mount = { .root = h->root,
+			                    .target = h->mount,
+			                    .fstype = "cgroup2" };
+
+		if (h->v2)
+			return cgroup_host_parse(&mount, 1, "0::/\n");
+	}
+	return NULL;
+}
+
+static void the_same_on_cgroup_v2(void **arg)
+{
+	struct fixture *f = *arg;
+	cleanup(cgroup_host_free) struct cgroup_host *host = v2_tree(f);
+	cleanup(cgroup_files_free) struct cgroup_files *files = NULL;
+	cleanup_free char *dir = test_cgroup(f);
+	struct cgroup_stats stats;
+	struct err err;
+
+	if (!host)
+		skip();
+	assert_int_equal(host->mode, CGROUP_V2);
+	fill_kill_and_remove(f, host);
+
+	assert_int_equal(cgroup_create(host, dir, &err), 0);
+	files = cgroup_files_open(host, dir, &err);
+	assert_non_null(files); /* time and pressure need no controller */
+	assert_int_equal(cgroup_files_read(files, true, &stats, &err), 0);
+	assert_true(stats.has_cpu && !stats.has_memory && !stats.has_pids);
+	assert_int_equal(cgroup_remove(host, "/coracle-test-run", 3000, &err), 0);
+	assert_int_equal(cgroup_files_read(files, true, &stats, &err), -1);
+	assert_int_equal(err.code, CODE_NOT_FOUND);
 }
 
 static void the_root_is_never_killed_or_removed(void **arg)
@@ -880,6 +971,39 @@ static void exec_in(struct fixture *f, const struct runtime_info *info, const ch
 		fail_msg("%s", err.msg);
 }
 
+/* Old runtimes take what they do not know without a word: what we believe must be true. */
+static void a_runtime_that_claims_recursive_read_only_applies_it(void **arg)
+{
+	struct fixture *f = *arg;
+	struct namespaces_args args = pod(f, false);
+	cleanup_free char *from = xasprintf("%s/rro", f->dir),
+			  *sub = xasprintf("%s/rro/sub", f->dir);
+	cleanup_free char *json =
+		xasprintf("{\"destination\":\"/tmp\",\"type\":\"bind\",\"source\":\"%s\","
+	                  "\"options\":[\"rbind\",\"rro\"]},",
+	                  from);
+	struct mount_op ops[] = {
+		{ .kind = MOUNT_MKDIR, .target = sub, .mode = 0755 },
+		{ .kind = MOUNT_FS, .target = sub, .fstype = "tmpfs" },
+	};
+
+	run_ops(f, ops, ARRAY_SIZE(ops));
+	assert_false(f->failed);
+	create_namespaces(f, &args);
+	f->mounts = json;
+	for_each_runtime(f, info)
+	{
+		if (!runtime_has(info, RUNTIME_RRO))
+			continue;
+		run_container(
+			f, info,
+			"(echo x >/tmp/sub/file) 2>/dev/null && echo written || echo refused");
+		assert_string_equal(f->out, "refused\n");
+	}
+	f->mounts = NULL;
+	remove_namespaces(f);
+}
+
 static void a_container_goes_through_its_whole_life(void **arg)
 {
 	struct fixture *f = *arg;
@@ -985,7 +1109,8 @@ static void the_pause_container_runs_in_the_pinned_namespaces(void **arg)
 	assert_int_equal(pause_prepare(dir, coracle_pause_elf, elf_len, &rootfs, &err), 0);
 	assert_int_equal(pause_prepare(dir, coracle_pause_elf, elf_len, &again, &err), 0);
 	assert_string_equal(rootfs, again);
-	for (int userns = 0; userns < 2; userns++) {
+	for (int variant = 0; variant < 4; variant++) {
+		bool userns = variant & 1, host_pid = variant & 2;
 		struct namespaces_args args = pod(f, userns);
 
 		create_namespaces(f, &args);
@@ -998,6 +1123,7 @@ static void the_pause_container_runs_in_the_pinned_namespaces(void **arg)
 			char id[ID_SIZE], other[ID_SIZE];
 			struct pause_spec pause = { .rootfs = rootfs,
 				                    .pinned = &f->paths,
+				                    .host_pid = host_pid,
 				                    .set_oom_score_adj = true };
 			size_t len;
 			pid_t pid;
@@ -1071,6 +1197,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(creating_again_replaces_and_removing_again_is_fine,
 		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(many_pods_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_helper_killed_anywhere_leaves_what_remove_clears,
+		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(shm_is_mounted_once_and_its_tree_removed, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(a_busy_mount_below_a_symlink_is_detached, setup,
@@ -1078,12 +1206,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_bind_is_restricted_as_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_cgroup_is_made_filled_killed_and_removed, setup,
 		                                teardown),
+		cmocka_unit_test_setup_teardown(the_same_on_cgroup_v2, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_root_is_never_killed_or_removed, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(
 			statistics_of_a_busy_cgroup_are_read_until_it_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_monitors_cgroup_takes_a_child, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_runtime_here_was_probed, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_runtime_that_claims_recursive_read_only_applies_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_container_goes_through_its_whole_life, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(the_pause_container_runs_in_the_pinned_namespaces,
