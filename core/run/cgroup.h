@@ -41,6 +41,7 @@ enum cgroup_controller {
 	CGROUP_CONTROLLERS,
 };
 
+#define CGROUP_HAS(controller) (1u << (controller))
 #define CGROUP_HIERARCHIES_MAX 24
 
 struct cgroup_hierarchy {
@@ -48,7 +49,7 @@ struct cgroup_hierarchy {
 	char *root;  /* the part of the hierarchy that is mounted there, "/" normally */
 	char *name;  /* "memory", "cpu,cpuacct", "name=systemd"; "" for v2 */
 	bool v2;
-	uint32_t has; /* 1 << enum cgroup_controller */
+	uint32_t has; /* CGROUP_HAS(enum cgroup_controller) */
 	char *own; /* the daemon's cgroup below mount: "" (root) or "/system.slice/coracle.service"; NULL: unknown */
 };
 
