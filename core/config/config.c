@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -27,14 +26,13 @@
 #include "core/base/fsx.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
+#include "core/config/value.h"
 
 #define DEFAULT_FILE      "/etc/coracle/coracle.conf"
 #define MAX_FILE_BYTES    (1024 * 1024)
 #define MAX_DROPINS       256
 #define MAX_PROBLEMS      64
 #define MAX_RUNTIMES      64
-#define MAX_LIST_ITEMS    256
-#define MAX_PATH_BYTES    1024
 #define INI_SECTION_LIMIT 49 /* inih cuts silently here */
 #define RUNTIME_SECTION   "runtime "
 #define KIB               INT64_C(1024)
@@ -163,258 +161,6 @@ static PRINTF_LIKE(3, 4) void problem(struct config *config, bool fatal, const c
 	}
 }
 
-/* ------------------------------------------------------------------ values as text */
-
-static int parse_bool(const char *text, bool *ret)
-{
-	static const char *const words[] = { "false", "true", "no", "yes", "off", "on", "0", "1" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-		if (strcasecmp(text, words[i]) == 0) {
-			*ret = i % 2;
-			return 0;
-		}
-	}
-	return -1;
-}
-
-/* Digits with an optional fraction at the start of *text, times @unit once it is known: returns how many bytes they take. */
-static size_t scan_number(struct str text, struct str *ret_whole, struct str *ret_fraction)
-{
-	size_t at = 0;
-
-	while (at < text.len && text.p[at] >= '0' && text.p[at] <= '9')
-		at++;
-	*ret_whole = (struct str){ text.p, at };
-	*ret_fraction = (struct str){ text.p + at, 0 };
-	if (at < text.len && text.p[at] == '.') {
-		size_t from = ++at;
-
-		while (at < text.len && text.p[at] >= '0' && text.p[at] <= '9')
-			at++;
-		*ret_fraction = (struct str){ text.p + from, at - from };
-	}
-	return at;
-}
-
-static int parse_bytes(const char *text, int64_t *ret)
-{
-	static const char *const units[] = { "", "K", "M", "G", "T" };
-	struct str whole, fraction, unit;
-	uint64_t n;
-	size_t at;
-
-	at = scan_number(str_of(text), &whole, &fraction);
-	if (fraction.len > 0 || str_u64(whole, INT64_MAX, &n) < 0)
-		return -1;
-	unit = str_trim(str_of(text + at));
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-		size_t len = strlen(units[i]);
-		struct str tail = { unit.p + len, unit.len - MIN(len, unit.len) };
-
-		if (unit.len < len || strncasecmp(unit.p, units[i], len) != 0)
-			continue;
-		/* "K", "Ki", "KiB"; "KB" could mean 1000 or 1024 and is refused. A bare number may have "B". */
-		if (!(tail.len == 0 || (i > 0 && (str_eq_c(tail, "i") || str_eq_c(tail, "iB"))) ||
-		      (i == 0 && str_eq_c(tail, "B"))))
-			continue;
-		if (n > (uint64_t)INT64_MAX >> (10 * i))
-			return -1;
-		*ret = (int64_t)(n << (10 * i));
-		return 0;
-	}
-	return -1;
-}
-
-static int parse_duration(const char *text, int64_t *ret_ns)
-{
-	static const struct {
-		const char *name;
-		int64_t ns;
-	} units[] = { { "ns", 1 },         { "us", NS_PER_US }, { "µs", NS_PER_US },
-		      { "ms", NS_PER_MS }, { "s", NS_PER_S },   { "m", 60 * NS_PER_S },
-		      { "h", HOUR_NS } };
-	struct str rest = str_of(text);
-	int64_t sum = 0;
-
-	if (streq(text, "0")) {
-		*ret_ns = 0;
-		return 0;
-	}
-	if (rest.len == 0)
-		return -1;
-	while (rest.len > 0) {
-		struct str whole, fraction, unit;
-		size_t at = scan_number(rest, &whole, &fraction), end = at;
-		int64_t unit_ns = 0, part;
-		uint64_t n = 0;
-
-		while (end < rest.len && !(rest.p[end] >= '0' && rest.p[end] <= '9') &&
-		       rest.p[end] != '.')
-			end++;
-		unit = (struct str){ rest.p + at, end - at };
-		for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-			if (str_eq_c(unit, units[i].name))
-				unit_ns = units[i].ns;
-		}
-		if (unit_ns == 0 || whole.len + fraction.len == 0)
-			return -1;
-		if (whole.len > 0 && str_u64(whole, (uint64_t)(INT64_MAX / unit_ns), &n) < 0)
-			return -1;
-		part = (int64_t)n * unit_ns;
-		/* Digit by digit; what lies below a nanosecond is dropped. */
-		for (size_t i = 0; i < fraction.len; i++) {
-			unit_ns /= 10;
-			if (__builtin_add_overflow(part, (fraction.p[i] - '0') * unit_ns, &part))
-				return -1;
-		}
-		if (__builtin_add_overflow(sum, part, &sum))
-			return -1;
-		rest = (struct str){ rest.p + end, rest.len - end };
-	}
-	*ret_ns = sum;
-	return 0;
-}
-
-/* "a|b|c" */
-static bool is_choice(const char *choices, const char *text)
-{
-	struct str rest = str_of(choices), word;
-
-	while (rest.len > 0) {
-		str_cut(rest, '|', &word, &rest);
-		if (str_eq_c(word, text))
-			return true;
-	}
-	return false;
-}
-
-static int check_path(const char *path, struct err *err)
-{
-	struct str rest = str_of(path), part;
-
-	if (path[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is not an absolute path", path);
-	if (rest.len > MAX_PATH_BYTES)
-		return err_set(err, CODE_INVALID_ARGUMENT,
-		               "a path has at most %d bytes, this one %zu", MAX_PATH_BYTES,
-		               rest.len);
-	while (rest.len > 0) {
-		str_cut(rest, '/', &part, &rest);
-		if (str_eq_c(part, "..") || str_eq_c(part, "."))
-			return err_set(err, CODE_INVALID_ARGUMENT,
-			               "\"%s\" may not contain \"" STR_FMT "\"", path,
-			               STR_ARG(part));
-	}
-	return 0;
-}
-
-static int check_handler(const char *name, struct err *err)
-{
-	size_t len = strlen(name);
-
-	if (len == 0 || len > 63 ||
-	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
-	            len)
-		return err_set(
-			err, CODE_INVALID_ARGUMENT,
-			"\"%s\" is not a handler name (1 to 63 letters, digits, \".\", \"_\" and \"-\")",
-			name);
-	return 0;
-}
-
-static int check_range(const struct config_key *key, const char *text, int64_t value,
-                       struct err *err)
-{
-	if (value >= key->min && value <= key->max)
-		return 0;
-	if (key->type == CONFIG_BYTES)
-		return err_set(err, CODE_INVALID_ARGUMENT,
-		               "\"%s\" is out of range (%lld to %lld bytes)", text,
-		               (long long)key->min, (long long)key->max);
-	return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is out of range (%lldms to %lldms)",
-	               text, (long long)(key->min / NS_PER_MS), (long long)(key->max / NS_PER_MS));
-}
-
-/* One value, or one item of a list. */
-static int check_item(const struct config_key *key, const char *text, struct err *err)
-{
-	int64_t number;
-	bool flag;
-
-	switch (key->type) {
-	case CONFIG_PATH:
-	case CONFIG_PATH_LIST:
-		return check_path(text, err);
-	case CONFIG_PROGRAM:
-		return strchr(text, '/') ? check_path(text, err) : 0;
-	case CONFIG_HANDLER:
-		return check_handler(text, err);
-	case CONFIG_LIST:
-		return 0;
-	case CONFIG_BOOL:
-		if (parse_bool(text, &flag) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT,
-			               "\"%s\" is neither true nor false", text);
-		return 0;
-	case CONFIG_BYTES:
-		if (parse_bytes(text, &number) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT,
-			               "\"%s\" is not a size (4096, 64K, 64MiB)", text);
-		return check_range(key, text, number, err);
-	case CONFIG_DURATION:
-		if (parse_duration(text, &number) < 0)
-			return err_set(err, CODE_INVALID_ARGUMENT,
-			               "\"%s\" is not a duration (500ms, 90s, 1h30m)", text);
-		return check_range(key, text, number, err);
-	case CONFIG_CHOICE:
-		if (!is_choice(key->choices, text))
-			return err_set(err, CODE_INVALID_ARGUMENT, "\"%s\" is none of %s", text,
-			               key->choices);
-		return 0;
-	}
-	return 0;
-}
-
-static bool is_list(const struct config_key *key)
-{
-	return key->type == CONFIG_LIST || key->type == CONFIG_PATH_LIST;
-}
-
-/* A list as a strv; items separated by commas (directories also by colons), blanks trimmed, empty ones dropped. */
-static char **split_list(const struct config_key *key, const char *text)
-{
-	const char *separators = key->type == CONFIG_PATH_LIST ? ",:" : ",";
-	char **items = xcalloc(MAX_LIST_ITEMS + 1, sizeof(*items));
-	size_t n = 0;
-
-	while (*text && n < MAX_LIST_ITEMS) {
-		size_t len = strcspn(text, separators);
-		struct str item = str_trim((struct str){ text, len });
-
-		if (item.len > 0)
-			items[n++] = str_dup(item);
-		text += len + (text[len] != '\0');
-	}
-	return items;
-}
-
-int config_key_check(const struct config_key *key, const char *value, struct err *err)
-{
-	cleanup(strv_free) char **items = NULL;
-
-	if (!*value)
-		return 0; /* back to the default */
-	if (!is_list(key))
-		return check_item(key, value, err);
-	items = split_list(key, value);
-	for (size_t i = 0; items[i]; i++) {
-		if (check_item(key, items[i], err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 /* ------------------------------------------------------------------ the values in force */
 
 static struct config_value *find_value(const struct config *config, const char *section,
@@ -510,7 +256,7 @@ static void enter_section(struct reader *reader, const char *section, int line_n
 	}
 	if (starts_with(section, RUNTIME_SECTION)) {
 		name = section + strlen(RUNTIME_SECTION);
-		if (check_handler(name, &err) < 0) {
+		if (value_handler(name, &err) < 0) {
 			problem(config, false, "%s:%d: [%s]: %s", reader->file, line_no, section,
 			        err.msg);
 			return;
@@ -600,7 +346,7 @@ static void continue_value(struct reader *reader, const char *text, int line_no)
 
 	if (!value)
 		return; /* the line above was refused, and that was said */
-	if (!is_list(value->key)) {
+	if (!value_is_list(value->key)) {
 		problem(reader->config, value->key->fatal,
 		        "%s:%d: [%s] %s takes one value, this indented line would be a second",
 		        reader->file, line_no, reader->section, value->key->name);
@@ -761,17 +507,17 @@ static void store(void *base, const struct config_value *value)
 	case CONFIG_PATH_LIST:
 	case CONFIG_LIST:
 		strv_free(*(char ***)at);
-		*(char ***)at = split_list(value->key, value->text);
+		*(char ***)at = value_split(value->key, value->text);
 		break;
 	case CONFIG_BOOL:
-		ensure(parse_bool(value->text, at) == 0);
+		ensure(value_bool(value->text, at) == 0);
 		break;
 	case CONFIG_BYTES:
-		ensure(parse_bytes(value->text, &number) == 0);
+		ensure(value_bytes(value->text, &number) == 0);
 		*(uint64_t *)at = (uint64_t)number;
 		break;
 	case CONFIG_DURATION: /* fields hold milliseconds */
-		ensure(parse_duration(value->text, &number) == 0);
+		ensure(value_duration(value->text, &number) == 0);
 		*(int64_t *)at = number / NS_PER_MS;
 		break;
 	case CONFIG_CHOICE:
@@ -809,7 +555,7 @@ static void store_all(struct config *config)
 		} else if (value->key->offset == AT(log_level)) {
 			config->log_level = (enum log_level)log_level_parse(value->text);
 		} else if (value->key->offset == AT(registry_hosts_dir)) {
-			cleanup(strv_free) char **dirs = split_list(value->key, value->text);
+			cleanup(strv_free) char **dirs = value_split(value->key, value->text);
 
 			set_text(&config->registry_hosts_dir, join_paths(dirs));
 		} else {
@@ -1009,73 +755,4 @@ void config_free(struct config *config)
 	strv_free(config->pinned_images);
 	free(config->nri_plugin_dir);
 	free(config);
-}
-
-/* ------------------------------------------------------------------ showing it */
-
-void config_each(const struct config *config, config_value_fn fn, void *arg)
-{
-	for (size_t i = 0; i < config->nvalues; i++)
-		fn(arg, &config->values[i]);
-}
-
-int config_print(const struct config *config, struct buf *out)
-{
-	for (size_t i = 0; i < config->nvalues; i++) {
-		const struct config_value *value = &config->values[i];
-
-		if (i == 0 || !streq(config->values[i - 1].section, value->section)) {
-			if (buf_printf(out, "%s[%s]\n", i ? "\n" : "", value->section) < 0)
-				return -1;
-		}
-		if (buf_printf(out, "%s = %s%s# %s\n", value->key->name, value->text,
-		               *value->text ? " " : "", value->origin) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* @doc as comment lines of at most 78 columns. */
-static int print_doc(const char *doc, struct buf *out)
-{
-	size_t column = 0;
-
-	while (*doc) {
-		size_t len = strcspn(doc, " ");
-
-		if (column > 0 && column + 1 + len > 78) {
-			if (buf_add_str(out, "\n") < 0)
-				return -1;
-			column = 0;
-		}
-		if (buf_printf(out, "%s%.*s", column ? " " : "# ", (int)len, doc) < 0)
-			return -1;
-		column += len + (column ? 1 : 2);
-		doc += len + (doc[len] == ' ');
-	}
-	return buf_add_str(out, "\n");
-}
-
-int config_sample(struct buf *out)
-{
-	if (print_doc(
-		    "The configuration of coracle. Every key is shown with its default; drop-ins in coracle.conf.d are read after "
-		    "this file. Lists are comma separated, or have one value per indented line.",
-		    out) < 0)
-		return -1;
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		const struct config_key *key = &keys[i];
-
-		if (i == 0 || !streq(keys[i - 1].section, key->section)) {
-			bool pattern = streq(key->section, "runtime NAME");
-
-			if (buf_printf(out, "\n%s[%s]\n", pattern ? "# " : "",
-			               pattern ? "runtime crun" : key->section) < 0)
-				return -1;
-		}
-		if (print_doc(key->doc, out) < 0 ||
-		    buf_printf(out, "#%s =%s%s\n", key->name, *key->dflt ? " " : "", key->dflt) < 0)
-			return -1;
-	}
-	return 0;
 }
