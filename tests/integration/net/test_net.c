@@ -10,12 +10,14 @@
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -241,6 +243,7 @@ static pid_t serve(const char *netns)
 	if (pid == 0) {
 		int ns = open(netns, O_RDONLY), fd;
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failing test must not leave it behind */
 		if (setns(ns, CLONE_NEWNET) < 0)
 			_exit(1);
 		fd = socket(AF_INET, SOCK_STREAM, 0);
