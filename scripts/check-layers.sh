@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 base="core/base"
 loop="$base core/loop core/config"
 state="$loop core/state"
-cri="$state core/life core/run/spec.h core/run/cgroup.h core/image/store.h cri/proto"
+cri="$state core/life core/run/spec.h core/run/cgroup.h core/run/runtime_info.h core/image/store.h cri/proto"
 
 rules="
 core/base:

@@ -335,13 +335,34 @@ static void replay_container(struct replay *r, const struct container *c)
 		go_on(op);
 }
 
+/* A pod lives in its pins and its files on the run directory: both are gone after a reboot, or when somebody unmounted them. */
+static bool is_lost(const struct replay *r, const struct sandbox *sb)
+{
+	const struct life *life = r->life;
+	cleanup_free char *dir = life_sandbox_dir(life, sb->id);
+	const struct namespaces *ns = life->args.namespaces;
+
+	if (sb->state != SANDBOX_READY || !r->report->probes)
+		return false;
+	if (!fsx_exists(dir))
+		return true;
+	return ns && ((sb->netns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_NET)) ||
+		      (sb->ipcns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_IPC)));
+}
+
 static void replay_sandbox(struct replay *r, const struct sandbox *sb)
 {
 	struct life *life = r->life;
 	bool act = r->mode == REPLAY_SERVE;
 	struct op *op = NULL;
 
-	if (sb->state == SANDBOX_CREATING || (sb->state == SANDBOX_REMOVING && sb->undone)) {
+	if (is_lost(r, sb)) {
+		note(r, REPLAY_FORWARD, "pod %.12s (%s/%s): its namespaces are gone, it is stopped", sb->id, sb->ns, sb->name);
+		if (act) {
+			op = sandbox_stop_new(sb, false);
+			op_start(life, op);
+		}
+	} else if (sb->state == SANDBOX_CREATING || (sb->state == SANDBOX_REMOVING && sb->undone)) {
 		note(r, REPLAY_UNDO, "pod %.12s (%s/%s): creation is undone", sb->id, sb->ns, sb->name);
 		if (act)
 			op = sandbox_undo_start(life, sb);
