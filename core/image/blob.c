@@ -49,13 +49,14 @@ void digester_final(struct digester *digester, char text[DIGEST_TEXT_MAX])
 
 	if (digester->algorithm == DIGEST_SHA256) {
 		sha256_final(&digester->sha256, raw);
-		memcpy(text, "sha256:", 7);
+		ignore(str_copy(text, DIGEST_TEXT_MAX, "sha256:")); /* fits */
 		hex_encode(raw, SHA256_SIZE, text + 7);
 		return;
 	}
 	ensure(mbedtls_sha512_finish(&digester->sha512, raw) == 0);
 	mbedtls_sha512_free(&digester->sha512);
-	memcpy(text, digester->algorithm == DIGEST_SHA384 ? "sha384:" : "sha512:", 7);
+	ignore(str_copy(text, DIGEST_TEXT_MAX,
+	                digester->algorithm == DIGEST_SHA384 ? "sha384:" : "sha512:")); /* fits */
 	hex_encode(raw, digester->algorithm == DIGEST_SHA384 ? 48 : 64, text + 7);
 }
 

@@ -69,7 +69,7 @@ struct image_remove;
 NODISCARD struct image_remove *image_remove_new(const char *root, const char *const *ids,
                                                 size_t nids, const char *const *keys, size_t nkeys,
                                                 struct err *err);
-int image_remove_child(void *image_remove);
+int image_remove_child(void *arg); /* the struct image_remove */
 void image_remove_free(struct image_remove *remove);
 
 /* image_config_read - <root>/images/<id>/config.json, verified against the id; blocking (worker). Heap. */

@@ -341,7 +341,7 @@ static int check_layout(const struct archive *archive, struct err *err)
 	cleanup(yyjson_doc_free) yyjson_doc *doc = NULL;
 	cleanup_free char *text = NULL;
 	const char *version;
-	size_t len;
+	size_t len = 0;
 
 	if (read_member(archive, "oci-layout", 4096, &text, &len, err) < 0)
 		return -1;
@@ -383,7 +383,7 @@ static int resolve(const struct archive *archive, const struct descriptor *top,
 		cleanup(document_release) struct document document = { 0 };
 		cleanup_free char *text = NULL;
 		const struct descriptor *next;
-		size_t len;
+		size_t len = 0;
 
 		if (read_blob(archive, &at, &text, &len, err) < 0 ||
 		    document_parse(text, len, at.media_type, at.digest, &document, err) < 0)
@@ -540,7 +540,7 @@ static int import_oci(const struct archive *archive, struct err *err)
 	cleanup(groups_release) struct groups groups = { 0 };
 	cleanup_free char *given = NULL;
 	cleanup_free char *text = NULL;
-	size_t len, done = 0;
+	size_t len = 0, done = 0;
 
 	if (check_layout(archive, err) < 0 ||
 	    read_member(archive, "index.json", MANIFEST_MAX_BYTES, &text, &len, err) < 0 ||
@@ -586,7 +586,7 @@ static int repositories_names(const struct archive *archive, const char *top_lay
 	yyjson_obj_iter repos, tags;
 	yyjson_val *repo, *tag;
 	struct str top, rest;
-	size_t len, n = 0;
+	size_t len = 0, n = 0;
 
 	names = xcalloc(PULL_NAMES_MAX + 1, sizeof(*names));
 	str_cut(str_of(top_layer), '/', &top, &rest);
@@ -790,7 +790,7 @@ static int import_docker(const struct archive *archive, struct err *err)
 	cleanup_free char *text = NULL;
 	yyjson_val *root, *image;
 	yyjson_arr_iter iter;
-	size_t len, count, done = 0;
+	size_t len = 0, count, done = 0;
 
 	if (read_member(archive, "manifest.json", IMPORT_JSON_MAX, &text, &len, err) < 0)
 		return -1;

@@ -30,20 +30,19 @@ struct inflate;
 typedef int (*inflate_sink)(void *arg, const uint8_t *data, size_t len, struct err *err);
 
 NODISCARD struct inflate *inflate_new(inflate_sink sink, void *arg);
-void inflate_free(struct inflate *inflate);
+void inflate_free(struct inflate *self);
 /* Errors: INVALID_ARGUMENT (damaged), RESOURCE_EXHAUSTED (zstd window too large); or what the sink said. */
-NODISCARD int inflate_feed(struct inflate *inflate, const uint8_t *data, size_t len,
-                           struct err *err);
+NODISCARD int inflate_feed(struct inflate *self, const uint8_t *data, size_t len, struct err *err);
 /* End of input: INVALID_ARGUMENT when the stream is truncated. */
-NODISCARD int inflate_finish(struct inflate *inflate, struct err *err);
-enum inflate_kind inflate_kind(const struct inflate *inflate);
+NODISCARD int inflate_finish(struct inflate *self, struct err *err);
+enum inflate_kind inflate_kind(const struct inflate *self);
 const char *inflate_kind_name(enum inflate_kind kind);
 
 /* Do these first bytes (8 or more) start a gzip or zstd stream? */
 bool inflate_is_compressed(const uint8_t *data, size_t len);
 
 /* For tests: zlib even where igzip would run. */
-void inflate_use_zlib(struct inflate *inflate);
+void inflate_use_zlib(struct inflate *self);
 
 DEFINE_CLEANUP_PTR(struct inflate, inflate_free);
 

@@ -573,6 +573,14 @@ int document_parse(const char *text, size_t len, const char *media_type, const c
 	return 0;
 }
 
+static struct image_config take_config(struct image_config *config)
+{
+	struct image_config taken = *config;
+
+	*config = (struct image_config){ 0 };
+	return taken;
+}
+
 static int parse_diff_ids(yyjson_val *rootfs, const char *what, char ***ret, struct err *err)
 {
 	static const char *const keys[] = { "type", "diff_ids" };
@@ -633,8 +641,7 @@ int image_config_parse(const char *text, size_t len, const char *what, struct im
 	    get_text(json_obj(root, "config"), "User", 4096, what, &user, err) < 0)
 		return -1;
 	config.user = xstrdup(or_empty(user));
-	*ret = config;
-	config = (struct image_config){ 0 };
+	*ret = take_config(&config);
 	return 0;
 }
 

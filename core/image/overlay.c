@@ -260,7 +260,7 @@ static int image_root(const struct overlay_plan *plan, int layers, struct stat *
 
 static int make_upper(const struct overlay_plan *plan, int layers)
 {
-	struct stat st;
+	struct stat st = { 0 };
 
 	if (make_dir(plan->snapshot, 0700) < 0)
 		return -1;

@@ -44,9 +44,9 @@ struct overlay_plan;
 /* INVALID_ARGUMENT naming what is wrong with the arguments. userns_fd is duplicated. */
 NODISCARD struct overlay_plan *overlay_plan_new(const struct overlay_args *args, struct err *err);
 void overlay_plan_free(struct overlay_plan *plan);
-int overlay_mount_child(void *plan);   /* creates upper and work, mounts */
-int overlay_unmount_child(void *plan); /* target only (lazy); upper and work stay */
-int overlay_remove_child(void *plan);  /* unmounts, removes target directory and snapshot */
+int overlay_mount_child(void *arg);   /* creates upper and work, mounts */
+int overlay_unmount_child(void *arg); /* target only (lazy); upper and work stay */
+int overlay_remove_child(void *arg);  /* unmounts, removes target directory and snapshot */
 
 /* Paths derived from ids; heap. */
 char *overlay_upper_path(const char *root, const char *id);

@@ -142,7 +142,7 @@ static int ask_layers(struct pull *pull, char *const *keys, bool *have, size_t c
 {
 	cleanup(buf_release) struct buf frame;
 	cleanup_free char *data = NULL;
-	size_t len;
+	size_t len = 0;
 	int rc;
 
 	buf_init(&frame, 1024 * 1024);
@@ -542,13 +542,14 @@ int pull_image(struct pull *pull, const struct pull_image *image, const struct p
 static int receive_request(struct pull *pull, struct err *err)
 {
 	cleanup_free char *data = NULL;
-	size_t len;
+	size_t len = 0;
 	int rc;
 
 	if (receive(pull, PULL_REQUEST, &data, &len, err) < 0)
 		return -1;
 	rc = pull_get_request(data, len, &pull->request, err);
-	explicit_bzero(data, len); /* credentials */
+	if (data)
+		explicit_bzero(data, len); /* credentials */
 	if (rc < 0)
 		return -1;
 	if (pull->request.platform)

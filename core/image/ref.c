@@ -180,6 +180,14 @@ void ref_release(struct ref *ref)
 	*ref = (struct ref){ 0 };
 }
 
+static struct ref take_ref(struct ref *ref)
+{
+	struct ref taken = *ref;
+
+	*ref = (struct ref){ 0 };
+	return taken;
+}
+
 /* Does the first path element name a registry, or a namespace on docker.io? */
 static bool looks_like_domain(struct str s)
 {
@@ -255,8 +263,7 @@ int ref_parse(struct str text, struct ref *ret_ref, struct err *err)
 	ref.tag = tag.p ? str_dup(tag) : NULL;
 	ref.digest = digest.p ? str_dup(digest) : NULL;
 
-	*ret_ref = ref;
-	ref = (struct ref){ 0 };
+	*ret_ref = take_ref(&ref);
 	return 0;
 }
 

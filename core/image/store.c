@@ -63,7 +63,7 @@ static const struct image *find_prefix(const struct list *images, struct str hex
 static bool is_hex(struct str s)
 {
 	for (size_t i = 0; i < s.len; i++)
-		if (!memchr("0123456789abcdef", s.p[i], 16))
+		if (!((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'f')))
 			return false;
 	return s.len > 0;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/bug.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/image/tar_internal.h"
@@ -81,6 +82,7 @@ int tar_sparse_add(struct sparse *sparse, uint64_t offset, uint64_t len, struct 
 		sparse->cap = sparse->cap ? sparse->cap * 2 : 16;
 		sparse->extents = xrealloc(sparse->extents, sparse->cap, sizeof(*sparse->extents));
 	}
+	ensure(sparse->extents);
 	sparse->extents[sparse->count++] = (struct extent){ offset, len };
 	return 0;
 }
@@ -105,6 +107,7 @@ int tar_sparse_check(const struct tar *tar, struct err *err)
 {
 	uint64_t sum = 0;
 
+	ensure(tar->sparse.count == 0 || tar->sparse.extents);
 	for (size_t i = 0; i < tar->sparse.count; i++) {
 		const struct extent *e = &tar->sparse.extents[i];
 
@@ -271,7 +274,7 @@ static int pax_record(struct tar *tar, struct str key, struct str value, struct 
 /* "LEN KEY=VALUE\n", LEN counting itself. */
 static int pax_parse(struct tar *tar, struct err *err)
 {
-	struct str rest = { tar->meta.data, tar->meta.len };
+	struct str rest = { or_empty(tar->meta.data), tar->meta.len };
 
 	tar->sparse.count = 0;
 	while (rest.len > 0) {

@@ -148,7 +148,7 @@ out:
 
 int usage_child(void *path)
 {
-	struct usage usage;
+	struct usage usage = { 0 };
 	char line[64];
 	int rc;
 
