@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -806,8 +808,12 @@ static int start_threads(struct journal *j, struct err *err)
 {
 	void *(*const fns[])(void *) = { writer_thread, helper_thread };
 	pthread_attr_t attr;
+	sigset_t all, old;
 	int rc = 0;
 
+	/* Signals are the loop's: one that a thread without its mask took would end the process. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	for (size_t i = 0; i < ARRAY_SIZE(fns) && rc == 0; i++) {
@@ -821,6 +827,7 @@ static int start_threads(struct journal *j, struct err *err)
 		}
 	}
 	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	j->has_threads = rc == 0;
 	return rc ? err_sys(err, rc, "journal: start threads") : 0;
 }
