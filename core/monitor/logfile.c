@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/monitor/text.h"
 
 #define PIECES    96          /* at most 3 per record */
 #define BATCH_MAX (64 * 1024) /* readers' line scanners stop at 64 KiB; so does one write */
@@ -114,16 +115,15 @@ struct batch {
 	struct iovec iov[PIECES + 1]; /* [0] is kept free for a LF in front */
 };
 
-static void put_head(char *head, const char *time, const char *name, char tag)
+static size_t put_head(char *head, size_t size, const char *time, const char *name, const char *tag)
 {
-	size_t name_len = strlen(name);
+	struct text text = { .p = head, .size = size };
 
-	memcpy(head, time, TIME_LEN);
-	head[TIME_LEN] = ' ';
-	memcpy(head + TIME_LEN + 1, name, name_len);
-	head[TIME_LEN + 1 + name_len] = ' ';
-	head[TIME_LEN + 2 + name_len] = tag;
-	head[TIME_LEN + 3 + name_len] = ' ';
+	text_add(&text, time, TIME_LEN);
+	text_str(&text, " ");
+	text_str(&text, name);
+	text_str(&text, tag);
+	return text.len;
 }
 
 static void batch_init(struct batch *batch, struct logfile *log, const char *name, int64_t now_ns)
@@ -131,9 +131,8 @@ static void batch_init(struct batch *batch, struct logfile *log, const char *nam
 	char time[CLOCK_TEXT_SIZE];
 
 	clock_format_utc(now_ns, time);
-	put_head(batch->full, time, name, 'F');
-	put_head(batch->partial, time, name, 'P');
-	batch->head = TIME_LEN + 4 + strlen(name);
+	batch->head = put_head(batch->full, sizeof(batch->full), time, name, " F ");
+	batch->head = put_head(batch->partial, sizeof(batch->partial), time, name, " P ");
 	batch->log = log;
 	batch->content = batch->bytes = 0;
 	batch->n = 1;

@@ -130,6 +130,7 @@ void mon_close_console(struct monitor *m)
 /* create is done: the master is in the socket's queue, or never comes. */
 int mon_take_console(struct monitor *m)
 {
+	/* cppcheck-suppress nullPointer; the runtime's address is none */
 	cleanup_close int conn = accept4(m->console_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct termios mode;
 	char name[PATH_MAX / 4]; /* what the runtime says about it; nobody needs it */

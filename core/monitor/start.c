@@ -62,7 +62,7 @@ ssize_t mon_read_small(int dirfd, const char *path, char *text, size_t size)
 
 static void read_boot_id(uint8_t id[16])
 {
-	char text[64], hex[33];
+	char text[64] = "", hex[33];
 	size_t n = 0;
 
 	memset(id, 0, 16);

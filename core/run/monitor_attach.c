@@ -183,8 +183,7 @@ struct monitor_attach *monitor_attach(struct monitors *monitors, const char *id,
 	}
 	attach = xcalloc(1, sizeof(*attach));
 	*attach = (struct monitor_attach){ .fd = fd, .ops = *ops, .arg = arg };
-	attach->io =
-		loop_io_new(monitors_loop(monitors), fd, EPOLLIN, on_ready, attach, "attach", err);
+	attach->io = loop_io_new(monitors->args.loop, fd, EPOLLIN, on_ready, attach, "attach", err);
 	if (!attach->io) {
 		free(attach);
 		err_wrap(err, "attach");

@@ -16,9 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,62 +29,18 @@
 #include "core/base/map.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
-#include "core/loop/child.h"
 #include "core/run/monitors_internal.h"
 #include "core/run/runtime.h"
 
 #define ANSWER_MS       10000 /* for a monitor's own work: to answer a query, to open a log */
-#define GRACE_MS        10000 /* on top of a runtime call's time-out, which the monitor enforces */
 #define FRAMES_PER_TURN 16
-#define LISTEN_BACKLOG  16
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U /* Linux 6.3 */
-#endif
-
-struct monitors {
-	struct monitors_args args;
-	char *dir, *tmp_dir, *new_dir; /* <state>/monitors, <spool>/tmp, <spool>/new */
-	struct map connected;          /* id -> struct monitor */
-	struct list refused;           /* requests whose error the deferred call tells */
-	struct loop_defer tell_refused;
-	int exec_fd; /* the program; -1: not made yet */
-	uint32_t last_tag;
-};
-
-struct monitor {
-	struct monitors *owner;
-	char *id;
-	char *runtime; /* name of the runtime's program, for errors */
-	int fd;
-	struct loop_io *io;
-	struct list requests;
-};
-
-struct request {
-	struct list link; /* monitor.requests, or monitors.refused */
-	struct monitors *owner;
-	uint32_t tag;
-	char *what; /* "crun create": heads the error */
-	int64_t timeout_ms;
-	struct loop_timer deadline;
-	monitor_done_fn done; /* one of the two */
-	monitor_status_fn status;
-	void *arg;
-	struct err err; /* of a refused one */
-};
-
-struct loop *monitors_loop(const struct monitors *monitors)
-{
-	return monitors->args.loop;
-}
-
-static char *file_path(const struct monitors *monitors, const char *id, const char *ending)
+char *monitors_path(const struct monitors *monitors, const char *id, const char *ending)
 {
 	return xasprintf("%s/%s%s", monitors->dir, id, ending);
 }
 
-static int check_id(const char *id, struct err *err)
+int monitors_check_id(const char *id, struct err *err)
 {
 	if (!exit_record_id_valid(id))
 		return err_set(err, CODE_INVALID_ARGUMENT, "monitor: bad container id \"%.80s\"",
@@ -96,7 +50,7 @@ static int check_id(const char *id, struct err *err)
 
 /* ------------------------------------------------------------------ requests */
 
-static void request_free(struct request *req)
+void monitors_request_free(struct request *req)
 {
 	loop_timer_disarm(req->owner->args.loop, &req->deadline);
 	list_remove(&req->link);
@@ -111,7 +65,7 @@ static void request_end(struct request *req, const struct monitor_result *result
 	static const struct monitor_result none = { .output = "" };
 	const struct request told = *req;
 
-	request_free(req);
+	monitors_request_free(req);
 	if (told.status)
 		told.status(told.arg, err ? NULL : status, err);
 	else if (told.done)
@@ -143,8 +97,8 @@ static void tell_refused(void *arg)
 	}
 }
 
-static struct request *request_new(struct monitors *monitors, char *what, int64_t timeout_ms,
-                                   void *arg)
+struct request *monitors_request_new(struct monitors *monitors, char *what, int64_t timeout_ms,
+                                     void *arg)
 {
 	struct request *req = xcalloc(1, sizeof(*req));
 
@@ -169,8 +123,8 @@ static void request_refuse(struct request *req)
 	loop_defer_queue(req->owner->args.loop, &req->owner->tell_refused);
 }
 
-static void request_send(struct request *req, struct monitor *mon, const void *frame, size_t len,
-                         int oplock_fd, int64_t answer_ms)
+void monitors_request_send(struct request *req, struct monitor *mon, const void *frame, size_t len,
+                           int oplock_fd, int64_t answer_ms)
 {
 	ssize_t n = fd_send(mon->fd, frame, len, &oplock_fd, oplock_fd >= 0 ? 1 : 0);
 
@@ -230,8 +184,12 @@ int monitors_result_err(const struct monitor_result_frame *result, const char *w
 		return err_set(err, CODE_INTERNAL, "%s: exit status %d", what,
 		               WEXITSTATUS(result->wstatus));
 	case MONITOR_TIMED_OUT:
-		return err_set(err, CODE_DEADLINE_EXCEEDED, "%s: killed after %lld ms%s%.*s", what,
-		               (long long)timeout_ms, len ? ": " : "", len, result->text);
+		if (timeout_ms > 0)
+			return err_set(err, CODE_DEADLINE_EXCEEDED,
+			               "%s: killed after %lld ms%s%.*s", what,
+			               (long long)timeout_ms, len ? ": " : "", len, result->text);
+		return err_set(err, CODE_DEADLINE_EXCEEDED, "%s: killed at its deadline%s%.*s",
+		               what, len ? ": " : "", len, result->text);
 	case MONITOR_SYS:
 		return err_sys(err, result->sys, "%s: monitor: %.*s", what, len, result->text);
 	case MONITOR_WRONG_STATE:
@@ -437,8 +395,8 @@ ended:
 }
 
 /* Takes @fd on success. */
-static struct monitor *monitor_add(struct monitors *monitors, const char *id, const char *runtime,
-                                   int fd, struct err *err)
+struct monitor *monitors_add(struct monitors *monitors, const char *id, const char *runtime, int fd,
+                             struct err *err)
 {
 	struct monitor *mon = xcalloc(1, sizeof(*mon));
 
@@ -482,7 +440,7 @@ void monitors_free(struct monitors *monitors)
 	map_for_each(e, &monitors->connected)
 		monitor_drop(e->value, CODE_CANCELLED, "");
 	while (!list_empty(&monitors->refused))
-		request_free(list_entry(monitors->refused.next, struct request, link));
+		monitors_request_free(list_entry(monitors->refused.next, struct request, link));
 	loop_defer_cancel(&monitors->tell_refused);
 	if (monitors->exec_fd >= 0)
 		close(monitors->exec_fd);
@@ -498,9 +456,9 @@ int monitors_connect(const struct monitors *monitors, const char *id, int *ret_f
 	cleanup_free char *path = NULL;
 	int fd;
 
-	if (check_id(id, err) < 0)
+	if (monitors_check_id(id, err) < 0)
 		return -1;
-	path = file_path(monitors, id, ".sock");
+	path = monitors_path(monitors, id, ".sock");
 	fd = unix_connect(path, SOCK_SEQPACKET | SOCK_NONBLOCK);
 	if (fd == -ENOENT || fd == -ECONNREFUSED)
 		return err_set(err, CODE_NOT_FOUND, "no monitor of container %.12s is running", id);
@@ -521,7 +479,7 @@ int monitor_reconnect(struct monitors *monitors, const char *id, struct err *err
 		return 0;
 	if (monitors_connect(monitors, id, &fd, err) < 0)
 		return -1;
-	if (!monitor_add(monitors, id, "runtime", fd, err))
+	if (!monitors_add(monitors, id, "runtime", fd, err))
 		return err_wrap(err, "monitor of container %.12s", id);
 	take_fd(&fd);
 	return 0;
@@ -539,7 +497,7 @@ bool monitor_lock_held(const struct monitors *monitors, const char *id)
 
 	if (!exit_record_id_valid(id))
 		return false;
-	path = file_path(monitors, id, ".lock");
+	path = monitors_path(monitors, id, ".lock");
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	/* Shared, so that two who probe do not take each other for the monitor. */
 	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
@@ -587,282 +545,10 @@ void monitor_forget(struct monitors *monitors, const char *id)
 		monitor_drop(mon, CODE_CANCELLED, "the container is being removed");
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(endings); i++) {
-		cleanup_free char *path = file_path(monitors, id, endings[i]);
+		cleanup_free char *path = monitors_path(monitors, id, endings[i]);
 
 		ignore(unlink(path)); /* not there is what we want */
 	}
-}
-
-/* ------------------------------------------------------------------ start */
-
-static int seal(int fd)
-{
-	return fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0
-	               ? -errno
-	               : 0;
-}
-
-/* One copy per daemon life: all its monitors share the pages. */
-static int make_memfd(struct monitors *monitors)
-{
-	cleanup_close int fd =
-		memfd_create("coracle-monitor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-	ssize_t n;
-	int rc;
-
-	if (fd < 0 &&
-	    errno == EINVAL) /* a kernel that does not know MFD_EXEC makes them executable */
-		fd = memfd_create("coracle-monitor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return -errno;
-	n = write_full(fd, monitors->args.elf, monitors->args.elf_len);
-	if (n < 0)
-		return (int)n;
-	rc = seal(fd);
-	if (rc < 0)
-		return rc;
-	monitors->exec_fd = take_fd(&fd);
-	return 0;
-}
-
-/* Where memory files may not be executed (vm.memfd_noexec=2, a security module): a file that
- * nobody can write. */
-static int make_exec_file(struct monitors *monitors)
-{
-	cleanup_free char *path = xasprintf("%s/.monitor", monitors->dir);
-	int fd, rc;
-
-	rc = fsx_write(AT_FDCWD, path, monitors->args.elf, monitors->args.elf_len, 0500);
-	if (rc < 0)
-		return rc;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return -errno;
-	if (monitors->exec_fd >= 0)
-		close(monitors->exec_fd);
-	monitors->exec_fd = fd;
-	return 0;
-}
-
-static int check_start(const struct monitor_start_args *args, struct err *err)
-{
-	if (check_id(args->id, err) < 0)
-		return -1;
-	if (!args->bundle || args->bundle[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "bundle \"%s\" is no absolute path",
-		               or_empty(args->bundle));
-	if (!args->runtime || !args->runtime[0] || args->runtime[0][0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "runtime is no absolute path");
-	if (args->log_path && args->log_path[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "log path \"%s\" is not absolute",
-		               args->log_path);
-	/* What is in there gets killed: it must be this container's and nobody else's. */
-	for (const char *const *dir = args->cgroups; dir && *dir; dir++)
-		if ((*dir)[0] != '/' || !strstr(*dir, args->id))
-			return err_set(err, CODE_INVALID_ARGUMENT,
-			               "cgroup \"%s\" is not named after the container", *dir);
-	return 0;
-}
-
-static uint32_t bounded_ms(int64_t timeout_ms)
-{
-	return timeout_ms <= 0 ? 0 : (uint32_t)MIN(timeout_ms, (int64_t)INT32_MAX);
-}
-
-static int64_t answer_ms(int64_t timeout_ms)
-{
-	return timeout_ms <= 0 ? INT32_MAX : bounded_ms(timeout_ms) + (int64_t)GRACE_MS;
-}
-
-static size_t encode_config(const struct monitor_start_args *args, uint32_t tag, uint8_t *frame)
-{
-	struct monitor_config config = {
-		.flags = (uint32_t)((args->tty ? MONITOR_TTY : 0) |
-		                    (args->want_stdin ? MONITOR_WANT_STDIN : 0) |
-		                    (args->stdin_once ? MONITOR_STDIN_ONCE : 0) |
-		                    (args->kill_cgroup ? MONITOR_KILL_CGROUP : 0) |
-		                    (args->oplock_fd >= 0 ? MONITOR_HAS_OPLOCK : 0)),
-		.max_line =
-			args->max_line <= 0 ? 0 : (uint32_t)MIN(args->max_line, (int64_t)INT32_MAX),
-		.timeout_ms = bounded_ms(args->timeout_ms),
-		.io_uid = args->io_uid,
-		.io_gid = args->io_gid,
-		.id = args->id,
-		.bundle = args->bundle,
-		.log_path = or_empty(args->log_path),
-	};
-
-	for (size_t i = 0; args->runtime[i]; i++) {
-		if (i == MONITOR_ARGV_MAX)
-			return 0;
-		config.runtime[i] = args->runtime[i];
-	}
-	for (size_t i = 0; args->cgroups && args->cgroups[i]; i++) {
-		if (i == MONITOR_CGROUPS_MAX)
-			return 0;
-		config.cgroups[i] = args->cgroups[i];
-	}
-	return monitor_encode_config(&config, tag, frame, MONITOR_CONFIG_MAX);
-}
-
-/* Everything a monitor is born with; closed again when it has it. */
-struct birth {
-	int control[2], lock, listen, dir, tmp, new;
-};
-
-static void birth_release(struct birth *birth)
-{
-	const int fds[] = { birth->control[0], birth->control[1], birth->lock, birth->listen,
-		            birth->dir,        birth->tmp,        birth->new };
-
-	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-}
-
-DEFINE_CLEANUP(struct birth, birth_release);
-
-static int open_dir(const char *path, int *ret_fd, struct err *err)
-{
-	*ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return *ret_fd < 0 ? err_sys(err, errno, "open %s", path) : 0;
-}
-
-static int birth_prepare(struct monitors *monitors, const char *id, struct birth *birth,
-                         struct err *err)
-{
-	cleanup_free char *lock = file_path(monitors, id, ".lock");
-	cleanup_free char *sock = file_path(monitors, id, ".sock");
-	int rc;
-
-	rc = fsx_mkdir_p(monitors->dir, 0700);
-	if (rc < 0)
-		return err_sys(err, -rc, "mkdir %s", monitors->dir);
-	if (open_dir(monitors->dir, &birth->dir, err) < 0 ||
-	    open_dir(monitors->tmp_dir, &birth->tmp, err) < 0 ||
-	    open_dir(monitors->new_dir, &birth->new, err) < 0)
-		return -1;
-
-	birth->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (birth->lock < 0)
-		return err_sys(err, errno, "open %s", lock);
-	if (flock(birth->lock, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-		               ? err_set(err, CODE_FAILED_PRECONDITION,
-		                         "a monitor of container %.12s is still running", id)
-		               : err_sys(err, errno, "lock %s", lock);
-	/* Ours by the lock: what is there is a leftover. */
-	if (unlink(sock) < 0 && errno != ENOENT)
-		return err_sys(err, errno, "unlink %s", sock);
-	birth->listen = unix_listen(sock, SOCK_SEQPACKET, 0600, LISTEN_BACKLOG);
-	if (birth->listen < 0)
-		return err_sys(err, -birth->listen, "listen on %s", sock);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, birth->control) < 0)
-		return err_sys(err, errno, "socketpair");
-	rc = fd_set_nonblock(birth->control[0], true);
-	return rc < 0 ? err_sys(err, -rc, "socketpair") : 0;
-}
-
-/* A monitor that ends has told us all it had to tell by other means. */
-static void reaped(void *arg, const struct child_result *result)
-{
-	(void)arg;
-	(void)result;
-}
-
-static int spawn(struct monitors *monitors, const struct birth *birth,
-                 const struct monitor_start_args *args, struct err *err)
-{
-	char *argv[] = { (char *)"coracle-monitor", (char *)(uintptr_t)args->id, NULL };
-	const struct child_fd fds[] = {
-		{ birth->control[1], MONITOR_FD_CONTROL },
-		{ birth->lock, MONITOR_FD_LOCK },
-		{ birth->listen, MONITOR_FD_LISTEN },
-		{ birth->dir, MONITOR_FD_DIR },
-		{ birth->tmp, MONITOR_FD_TMP },
-		{ birth->new, MONITOR_FD_NEW },
-		/* Not child_args.oplock_fd: the monitor is no worker of this op
-		 * (core/monitor/call.c notes the session of those that are), so it must not be
-		 * killed with them. */
-		{ args->oplock_fd, MONITOR_FD_OPLOCK },
-	};
-	struct child_args child = CHILD_ARGS_INIT;
-	struct child *spawned;
-
-	child.name = "monitor";
-	child.exec_fd = monitors->exec_fd;
-	child.argv = argv;
-	child.fds = fds;
-	child.nfds = ARRAY_SIZE(fds) - (args->oplock_fd < 0 ? 1 : 0);
-	child.cgroup_fd = monitors->args.cgroup_fd;
-	child.done = reaped;
-	spawned = child_spawn(monitors->args.loop, &child, err);
-	if (!spawned)
-		return -1;
-	child_detach(spawned);
-	return 0;
-}
-
-static int spawn_somehow(struct monitors *monitors, const struct birth *birth,
-                         const struct monitor_start_args *args, struct err *err)
-{
-	int rc = 0;
-
-	if (monitors->exec_fd < 0) {
-		rc = make_memfd(monitors);
-		if (rc < 0 && rc != -EACCES && rc != -EPERM && rc != -ENOSYS)
-			return err_sys(err, -rc, "memory file for monitors");
-	}
-	if (rc == 0) {
-		if (spawn(monitors, birth, args, err) == 0)
-			return 0;
-		if (err->sys != EACCES && err->sys != EPERM)
-			return -1;
-	}
-	rc = make_exec_file(monitors);
-	if (rc < 0)
-		return err_sys(err, -rc, "write %s/.monitor", monitors->dir);
-	return spawn(monitors, birth, args, err);
-}
-
-int monitor_start(struct monitors *monitors, const struct monitor_start_args *args, struct err *err)
-{
-	cleanup(birth_release) struct birth birth = { { -1, -1 }, -1, -1, -1, -1, -1 };
-	cleanup_free uint8_t *frame = NULL;
-	const char *runtime;
-	struct request *req;
-	struct monitor *mon;
-	size_t len;
-
-	ensure(args->done && monitors->args.elf);
-	if (check_start(args, err) < 0)
-		return err_wrap(err, "start monitor");
-	if (map_find(&monitors->connected, args->id))
-		return err_set(err, CODE_FAILED_PRECONDITION,
-		               "a monitor of container %.12s is still running", args->id);
-	if (birth_prepare(monitors, args->id, &birth, err) < 0 ||
-	    spawn_somehow(monitors, &birth, args, err) < 0)
-		return err_wrap(err, "start monitor of container %.12s", args->id);
-
-	runtime = strrchr(args->runtime[0], '/') + 1;
-	req = request_new(monitors, xasprintf("%s create", runtime), args->timeout_ms, args->arg);
-	req->done = args->done;
-	frame = xcalloc(1, MONITOR_CONFIG_MAX);
-	len = encode_config(args, req->tag, frame);
-	if (len == 0) { /* the monitor ends with its control socket */
-		request_free(req);
-		return err_set(err, CODE_RESOURCE_EXHAUSTED,
-		               "start monitor of container %.12s: its configuration is too large",
-		               args->id);
-	}
-	mon = monitor_add(monitors, args->id, runtime, birth.control[0], err);
-	if (!mon) {
-		request_free(req);
-		return err_wrap(err, "start monitor of container %.12s", args->id);
-	}
-	take_fd(&birth.control[0]);
-	request_send(req, mon, frame, len, -1, answer_ms(args->timeout_ms));
-	return 0;
 }
 
 /* ------------------------------------------------------------------ questions */
@@ -871,9 +557,9 @@ void monitor_run_start(struct monitors *monitors, const char *id, int oplock_fd,
                        monitor_done_fn done, void *arg)
 {
 	struct monitor *known = map_find(&monitors->connected, id);
-	struct request *req =
-		request_new(monitors, xasprintf("%s start", known ? known->runtime : "runtime"),
-	                    timeout_ms, arg);
+	struct request *req = monitors_request_new(
+		monitors, xasprintf("%s start", known ? known->runtime : "runtime"), timeout_ms,
+		arg);
 	uint8_t frame[MONITOR_HEADER_BYTES + 4];
 	struct monitor *mon;
 
@@ -882,8 +568,9 @@ void monitor_run_start(struct monitors *monitors, const char *id, int oplock_fd,
 	if (!mon)
 		return;
 	monitor_put_header(frame, MONITOR_START, req->tag);
-	put_le32(frame + MONITOR_HEADER_BYTES, bounded_ms(timeout_ms));
-	request_send(req, mon, frame, sizeof(frame), oplock_fd, answer_ms(timeout_ms));
+	put_le32(frame + MONITOR_HEADER_BYTES, monitors_bounded_ms(timeout_ms));
+	monitors_request_send(req, mon, frame, sizeof(frame), oplock_fd,
+	                      monitors_answer_ms(timeout_ms));
 }
 
 /* "crun delete" of { "/usr/bin/crun", "--root", X, "delete", ... }: the first word that is no
@@ -898,7 +585,7 @@ static char *call_name(char *const *argv)
 void monitor_call(struct monitors *monitors, const char *id, char *const *argv, int oplock_fd,
                   int64_t timeout_ms, monitor_done_fn done, void *arg)
 {
-	struct request *req = request_new(monitors, call_name(argv), timeout_ms, arg);
+	struct request *req = monitors_request_new(monitors, call_name(argv), timeout_ms, arg);
 	_Alignas(8) uint8_t frame[MONITOR_FRAME_MAX];
 	struct monitor *mon;
 	size_t len;
@@ -907,14 +594,14 @@ void monitor_call(struct monitors *monitors, const char *id, char *const *argv, 
 	mon = connection_for(monitors, id, req);
 	if (!mon)
 		return;
-	len = monitor_encode_call(bounded_ms(timeout_ms), (const char *const *)argv, req->tag,
-	                          frame, sizeof(frame));
+	len = monitor_encode_call(monitors_bounded_ms(timeout_ms), (const char *const *)argv,
+	                          req->tag, frame, sizeof(frame));
 	if (len == 0) {
 		err_set(&req->err, CODE_RESOURCE_EXHAUSTED, "%s: command line too long", req->what);
 		request_refuse(req);
 		return;
 	}
-	request_send(req, mon, frame, len, oplock_fd, answer_ms(timeout_ms));
+	monitors_request_send(req, mon, frame, len, oplock_fd, monitors_answer_ms(timeout_ms));
 }
 
 static void ask(struct monitors *monitors, const char *id, struct request *req,
@@ -926,12 +613,12 @@ static void ask(struct monitors *monitors, const char *id, struct request *req,
 	if (!mon)
 		return;
 	monitor_put_header(frame, (uint8_t)type, req->tag);
-	request_send(req, mon, frame, sizeof(frame), -1, ANSWER_MS);
+	monitors_request_send(req, mon, frame, sizeof(frame), -1, ANSWER_MS);
 }
 
 void monitor_reopen_log(struct monitors *monitors, const char *id, monitor_done_fn done, void *arg)
 {
-	struct request *req = request_new(monitors, xstrdup("reopen log"), ANSWER_MS, arg);
+	struct request *req = monitors_request_new(monitors, xstrdup("reopen log"), ANSWER_MS, arg);
 
 	req->done = done;
 	ask(monitors, id, req, MONITOR_REOPEN);
@@ -939,7 +626,7 @@ void monitor_reopen_log(struct monitors *monitors, const char *id, monitor_done_
 
 void monitor_query(struct monitors *monitors, const char *id, monitor_status_fn fn, void *arg)
 {
-	struct request *req = request_new(monitors, xstrdup("query"), ANSWER_MS, arg);
+	struct request *req = monitors_request_new(monitors, xstrdup("query"), ANSWER_MS, arg);
 
 	req->status = fn;
 	ask(monitors, id, req, MONITOR_QUERY);

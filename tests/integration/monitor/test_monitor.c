@@ -1044,6 +1044,53 @@ static void a_terminal_works_and_its_log_has_plain_lines(void **state)
 	client_close(&c);
 }
 
+/* Socket addresses end at 107 bytes; a state directory may be longer. */
+static void a_terminal_works_below_a_long_path(void **state)
+{
+	struct fixture *f = *state;
+	struct monitor_start_args args = MONITOR_START_ARGS_INIT;
+	cleanup_free char *out = NULL;
+	char *id;
+
+	daemon_close(f);
+	free(f->state);
+	f->state =
+		xasprintf("%s/a-rather-long-name-for-a-directory-that-holds-sockets/and-another-of-"
+	                  "the-same-kind-so-that-it-is-enough/run",
+	                  f->dir);
+	daemon_open(f);
+	args.want_stdin = true;
+	id = run(f, &(struct spec){ .script = "tty; exit 4", .tty = true }, &args);
+	assert_int_equal(wait_exit(f, id).exit_code, 4);
+	out = log_content(f, id, "stdout");
+	assert_string_equal(out, "/dev/pts/0\n");
+}
+
+static void output_without_a_log_is_read_and_dropped(void **state)
+{
+	struct fixture *f = *state;
+	cleanup_free char *bundle = NULL;
+	char *id = new_id(f);
+	struct outcome o = { 0 };
+	struct monitor_start_args args = MONITOR_START_ARGS_INIT;
+	struct err err = { 0 };
+
+	bundle = make_bundle(f, id,
+	                     &(struct spec){ .script = "head -c 1000000 /dev/zero; exit 17" });
+	args.id = id;
+	args.bundle = bundle;
+	args.runtime = f->head;
+	args.done = on_done;
+	args.arg = &o;
+	assert_return_code(monitor_start(f->monitors, &args, &err), 0);
+	wait_for(f, 60, o.calls == 1);
+	assert_false(o.failed);
+	o = start(f, id);
+	assert_false(o.failed);
+	assert_int_equal(wait_exit(f, id).exit_code, 17);
+	assert_false(exists(f->dir, "log", id));
+}
+
 static void stdin_once_ends_with_the_first_client(void **state)
 {
 	struct fixture *f = *state;
@@ -1270,6 +1317,8 @@ static const struct {
 	CRUN(a_full_log_disk_does_not_stop_the_container),
 	CRUN(reopening_the_log_moves_output_to_the_new_file_at_once),
 	BOTH(a_terminal_works_and_its_log_has_plain_lines),
+	BOTH(a_terminal_works_below_a_long_path),
+	CRUN(output_without_a_log_is_read_and_dropped),
 	CRUN(stdin_once_ends_with_the_first_client),
 	CRUN(stdin_stays_open_when_a_client_leaves),
 	CRUN(a_client_that_does_not_read_is_dropped_and_the_log_is_whole),
