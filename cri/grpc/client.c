@@ -54,6 +54,7 @@ struct reply {
 
 struct grpc_client {
 	int fd;
+	int cancel_fd; /* -1: none */
 	char *path;
 	nghttp2_session *session;
 	struct reply *reply; /* NULL between calls */
@@ -222,8 +223,10 @@ static int fill(struct grpc_client *client, struct err *err)
 
 static int wait_ready(struct grpc_client *client, int64_t deadline_ns, struct err *err)
 {
-	struct pollfd pfd = { .fd = client->fd,
-		              .events = (short)(POLLIN | (client->out_len ? POLLOUT : 0)) };
+	struct pollfd pfd[] = {
+		{ .fd = client->fd, .events = (short)(POLLIN | (client->out_len ? POLLOUT : 0)) },
+		{ .fd = client->cancel_fd, .events = POLLIN }, /* poll skips -1 */
+	};
 	int timeout_ms = -1;
 
 	if (deadline_ns != INT64_MAX) {
@@ -234,8 +237,10 @@ static int wait_ready(struct grpc_client *client, int64_t deadline_ns, struct er
 			               client->path);
 		timeout_ms = (int)MIN((left_ns + NS_PER_MS - 1) / NS_PER_MS, (int64_t)INT_MAX);
 	}
-	if (poll(&pfd, 1, timeout_ms) < 0 && errno != EINTR)
-		return err_sys(err, errno, "poll");
+	if (poll(pfd, ARRAY_SIZE(pfd), timeout_ms) < 0) /* then revents is as before */
+		return errno == EINTR ? 0 : err_sys(err, errno, "poll");
+	if (pfd[1].revents)
+		return err_set(err, CODE_CANCELLED, "interrupted");
 	return 0;
 }
 
@@ -494,6 +499,7 @@ struct grpc_client *grpc_client_new(const char *path, struct err *err)
 	}
 	client = xcalloc(1, sizeof(*client));
 	client->fd = fd;
+	client->cancel_fd = -1;
 	client->path = xstrdup(path);
 	ensure(fd_set_nonblock(fd, true) == 0);
 
@@ -508,6 +514,11 @@ struct grpc_client *grpc_client_new(const char *path, struct err *err)
 	ensure(nghttp2_session_set_local_window_size(client->session, NGHTTP2_FLAG_NONE, 0,
 	                                             CONNECTION_WINDOW_BYTES) == 0);
 	return client;
+}
+
+void grpc_client_cancel_on(struct grpc_client *client, int fd)
+{
+	client->cancel_fd = fd;
 }
 
 void grpc_client_free(struct grpc_client *client)

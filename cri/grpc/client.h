@@ -18,6 +18,9 @@ struct grpc_client;
  * listens, no such file ...). */
 NODISCARD struct grpc_client *grpc_client_new(const char *path, struct err *err);
 void grpc_client_free(struct grpc_client *client);
+/* From now on a call ends with CANCELLED once @fd is readable (a signalfd, say); -1: no longer. The
+ * descriptor is borrowed. */
+void grpc_client_cancel_on(struct grpc_client *client, int fd);
 
 struct grpc_client_call {
 	const char *method; /* "/runtime.v1.RuntimeService/Version" */

@@ -1,0 +1,103 @@
+/* cmd/ctl/dump.c
+ *
+ * dump: what the daemon knows, from the daemon or, --offline, folded from its journal by the same code. Their `state` members
+ * are equal.
+ */
+#include <string.h>
+
+#include "cmd/ctl/ctl.h"
+#include "cmd/ctl/verbs.h"
+#include "cmd/engine.h"
+#include "core/base/mem.h"
+#include "core/base/str.h"
+#include "core/journal/journal.h"
+#include "core/state/dump.h"
+#include "cri/proto/ctl.pb.h"
+
+static int put_chunk(void *arg, const void *message)
+{
+	const ctl_DumpChunk *chunk = message;
+	size_t *all = arg;
+
+	if (chunk->json)
+		*all += fwrite(chunk->json->bytes, 1, chunk->json->size, stdout);
+	return ferror(stdout) ? -1 : 0;
+}
+
+static int dump_live(struct ctl *ctl)
+{
+	const ctl_DumpRequest request = { 0 };
+	ctl_DumpChunk chunk;
+	const struct grpc_client_call call = {
+		.method = "/coracle.v1.Control/Dump",
+		.request_desc = ctl_DumpRequest_fields,
+		.request = &request,
+		.response_desc = ctl_DumpChunk_fields,
+		.timeout_ms = READ_TIMEOUT_MS,
+	};
+	struct err err = { 0 };
+	size_t all = 0;
+
+	if (ctl_connect(ctl) < 0)
+		return EXIT_FAILED;
+	if (grpc_client_stream(ctl->client, &call, &chunk, put_chunk, &all, &err) < 0)
+		return ctl_fail(ctl, &err);
+	if (all)
+		putchar('\n');
+	return ctl_flush(ctl);
+}
+
+static int dump_offline(struct ctl *ctl)
+{
+	const struct config *config = ctl_config(ctl);
+	cleanup_free char *dir = NULL;
+	cleanup(state_free) struct state *state = state_new();
+	struct journal_report report;
+	struct journal_args args;
+	struct journal *journal;
+	struct err err = { 0 };
+	yyjson_mut_doc *doc;
+	yyjson_mut_val *root, *obj;
+
+	if (!config)
+		return EXIT_FAILED;
+	dir = xasprintf("%s/journal", config->root);
+	args = (struct journal_args){
+		.dir = dir,
+		.mode = JOURNAL_MEMORY,
+		.state = state,
+		.segment_bytes = config->journal_segment_bytes,
+		.keep_bytes = config->journal_keep_bytes,
+	};
+	journal = journal_open(&args, &report, &err);
+	if (!journal)
+		return ctl_fail(ctl, &err);
+	doc = yyjson_mut_doc_new(NULL);
+	root = yyjson_mut_obj(doc);
+	yyjson_mut_obj_add_str(doc, root, "version", CORACLE_VERSION);
+	yyjson_mut_obj_add_val(doc, root, "state", dump_state(state, doc));
+	obj = yyjson_mut_obj_add_obj(doc, root, "journal");
+	yyjson_mut_obj_add_strcpy(doc, obj, "directory", dir);
+	yyjson_mut_obj_add_uint(doc, obj, "last_seq", report.last_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "synced_seq", report.synced_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "snapshot_seq", report.snapshot_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "records", report.records);
+	yyjson_mut_obj_add_uint(doc, obj, "torn_records", report.torn_records);
+	if (report.damage[0])
+		yyjson_mut_obj_add_strcpy(doc, obj, "damage", report.damage);
+	journal_close(journal);
+	return ctl_print_json(ctl, doc, root, true);
+}
+
+int verb_dump(struct ctl *ctl, int argc, char **argv)
+{
+	bool offline = false;
+	const struct arg_option options[] = {
+		{ "offline", 0, ARG_FLAG, &offline, NULL, "from the journal under --root; without lock or change" },
+	};
+	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 0, 0);
+
+	if (words < 0)
+		return CTL_OVER(words);
+	return offline ? dump_offline(ctl) : dump_live(ctl);
+}
