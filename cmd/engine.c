@@ -243,6 +243,7 @@ enum exit_status engine_open(struct engine *e, const struct engine_args *args, s
 	e->worker = e->loop ? worker_new(e->loop, err) : NULL;
 	if (!e->worker)
 		goto fail;
+	loop_raise_nofile(e->loop);
 	if (e->mode == ENGINE_SERVE) {
 		e->listener = listener_unix(e->loop, e->config->listen, err);
 		if (!e->listener)

@@ -97,6 +97,7 @@ struct plan {
 	int next_fd; /* lowest number above every target */
 	bool cgroup_is_dir;
 	int exec_fd;
+	struct rlimit nofile;
 };
 
 static NORETURN void child_fail(int status_fd, enum stage stage, int sys)
@@ -245,6 +246,8 @@ static NORETURN void child_main(struct plan *plan)
 	umask(022);
 	ignore(chdir("/"));
 	child_place_fds(plan);
+	/* Behind the placing, which may need numbers above it. A lower soft limit is always allowed. */
+	ignore(setrlimit(RLIMIT_NOFILE, &plan->nofile));
 	child_reset_signals();
 
 	if (args->fn) {
@@ -723,6 +726,7 @@ struct child *child_spawn(struct loop *loop, const struct child_args *args, stru
 	ensure(args->nfds + 8 < MAX_FDS);
 
 	plan.envp = args->envp ? args->envp : path_only;
+	plan.nofile = loop_children(loop)->nofile;
 	child = child_new(loop, args);
 	if (args->path && check_program(args->path, err) < 0)
 		goto fail;

@@ -522,6 +522,7 @@ struct loop *loop_new(struct err *err)
 	list_init(&loop->defers);
 	list_init(&loop->hooks);
 	list_init(&loop->children.list);
+	ignore(getrlimit(RLIMIT_NOFILE, &loop->children.nofile)); /* cannot fail with these arguments */
 	sigemptyset(&loop->signals);
 	loop->signal_fd = -1;
 	loop->slow_limit = (struct log_limit){ .burst = 10, .interval_ms = 60000 };
@@ -569,6 +570,13 @@ void loop_free(struct loop *loop)
 		close(loop->signal_fd);
 	free(loop->heap);
 	free(loop);
+}
+
+void loop_raise_nofile(struct loop *loop)
+{
+	struct rlimit limit = { .rlim_cur = loop->children.nofile.rlim_max, .rlim_max = loop->children.nofile.rlim_max };
+
+	ignore(setrlimit(RLIMIT_NOFILE, &limit)); /* then the old limit stands, and EMFILE is handled where it comes */
 }
 
 struct loop_children *loop_children(struct loop *loop)

@@ -80,6 +80,10 @@ NODISCARD int loop_signal(struct loop *loop, int sig,
                           void (*fn)(void *arg, const struct signalfd_siginfo *info), void *arg,
                           struct err *err);
 
+/* Many containers are many descriptors: raise the soft limit of open files to the hard one, for this process alone; children
+ * get back what was in force at loop_new(), since programs that use select() break on large numbers. */
+void loop_raise_nofile(struct loop *loop);
+
 /* Handlers over 10 ms are logged with their name; the count since start, for stats and tests. */
 uint64_t loop_slow_count(const struct loop *loop);
 uint64_t loop_turns(const struct loop *loop);

@@ -7,6 +7,7 @@
 #define CORACLE_CORE_LOOP_LOOP_INTERNAL_H
 
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include "core/base/list.h"
 #include "core/loop/loop.h"
@@ -14,6 +15,7 @@
 struct loop_children {
 	struct list list; /* struct child */
 	size_t stuck;     /* of those, the ones that survived SIGKILL */
+	struct rlimit nofile; /* as it was when the loop was made: what children get back */
 };
 
 struct loop_children *loop_children(struct loop *loop);

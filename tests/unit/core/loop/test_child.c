@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -267,6 +268,23 @@ static int return_seven(void *arg)
 	return *number;
 }
 
+static void a_child_gets_back_the_limit_of_open_files_that_was_raised_for_us(void **arg)
+{
+	struct fixture *f = *arg;
+	struct child_args args = shell(f, "ulimit -Sn");
+	struct rlimit before, after;
+	char want[32];
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	loop_raise_nofile(f->loop);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &after), 0);
+	assert_int_equal(after.rlim_cur, before.rlim_max);
+	run(f, &args);
+	snprintf(want, sizeof(want), "%llu\n", (unsigned long long)before.rlim_cur);
+	assert_string_equal(f->out, want);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void a_function_runs_in_the_fork_and_returns_its_status(void **arg)
 {
 	struct fixture *f = *arg;
@@ -363,6 +381,7 @@ int main(void)
 		T(a_grandchild_that_keeps_the_pipe_does_not_delay_the_end),
 		T(only_mapped_descriptors_reach_the_child),
 		T(a_child_leads_its_own_session_at_the_root_with_a_plain_umask),
+		T(a_child_gets_back_the_limit_of_open_files_that_was_raised_for_us),
 		T(a_function_runs_in_the_fork_and_returns_its_status),
 		T(a_program_may_be_given_as_a_descriptor),
 		T(a_detached_child_is_not_reported),
