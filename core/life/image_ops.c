@@ -23,6 +23,10 @@
 #include "core/life/life_internal.h"
 #include "core/run/mount.h"
 
+/* What no unpacking may take: journal, spool and logs of everybody else live on the same disk. */
+#define FREE_RESERVE_BYTES  (64u << 20)
+#define FREE_RESERVE_INODES 1024
+
 static const char *hex_of(const char *digest)
 {
 	const char *colon = strchr(digest, ':');
@@ -226,6 +230,8 @@ static struct image_add *add_new(const char *name)
 	ia->op.wakes_on_cancel = true;
 	ia->op.free_fn = add_free;
 	ia->input_fd = -1;
+	ia->request.free_bytes = FREE_RESERVE_BYTES;
+	ia->request.free_inodes = FREE_RESERVE_INODES;
 	list_init(&ia->link);
 	return ia;
 }
