@@ -54,7 +54,8 @@ struct overlay_plan {
 	char *options;       /* room for the options of mount(2) */
 	size_t nlayers;
 	bool read_only, force_mount2;
-	int userns_fd;
+	char *userns; /* NULL: none */
+	int userns_fd; /* in the child */
 	uint32_t owner_uid, owner_gid;
 };
 
@@ -174,13 +175,7 @@ struct overlay_plan *overlay_plan_new(const struct overlay_args *args, struct er
 	plan->force_mount2 = args->force_mount2;
 	plan->owner_uid = args->owner_uid;
 	plan->owner_gid = args->owner_gid;
-	if (args->userns_fd >= 0) {
-		plan->userns_fd = fcntl(args->userns_fd, F_DUPFD_CLOEXEC, 0);
-		if (plan->userns_fd < 0) {
-			err_sys(err, errno, "user namespace");
-			return NULL;
-		}
-	}
+	plan->userns = xstrdup(args->userns);
 	return take_ptr(plan);
 }
 
@@ -188,8 +183,7 @@ void overlay_plan_free(struct overlay_plan *plan)
 {
 	if (!plan)
 		return;
-	if (plan->userns_fd >= 0)
-		close(plan->userns_fd);
+	free(plan->userns);
 	strv_free(plan->lowers);
 	strv_free(plan->metas);
 	strv_free(plan->mapped);
@@ -473,10 +467,15 @@ static int mount_stack(const struct overlay_plan *plan)
 
 int overlay_mount_child(void *arg)
 {
-	const struct overlay_plan *plan = arg;
+	struct overlay_plan *plan = arg;
 	cleanup_close int layers = -1;
 
 	umask(0);
+	if (plan->userns) {
+		plan->userns_fd = open(plan->userns, O_RDONLY | O_CLOEXEC);
+		if (plan->userns_fd < 0)
+			return -fail(errno, "open", plan->userns);
+	}
 	if (make_dir(plan->target, 0755) < 0)
 		return 1;
 	if (is_mounted(plan->target))

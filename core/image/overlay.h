@@ -32,7 +32,7 @@ struct overlay_args {
 	char *const *layers; /* keys "sha256:<hex>", base first; may be empty (scratch image) */
 	const char *target;  /* where to mount, absolute; created (0755) when missing */
 	bool read_only;      /* no upper: an image volume */
-	int userns_fd;       /* -1, or the user namespace whose maps the lower layers get */
+	const char *userns; /* path of the user namespace whose maps the lower layers get; NULL: none */
 	uint32_t
 		owner_uid; /* with a user namespace: host id of its root, owner of the upper directory */
 	uint32_t owner_gid;
@@ -41,7 +41,8 @@ struct overlay_args {
 
 struct overlay_plan;
 
-/* INVALID_ARGUMENT naming what is wrong with the arguments. userns_fd is duplicated. */
+/* INVALID_ARGUMENT naming what is wrong with the arguments. The namespace is opened by
+ * the child, which inherits no descriptors. */
 NODISCARD struct overlay_plan *overlay_plan_new(const struct overlay_args *args, struct err *err);
 void overlay_plan_free(struct overlay_plan *plan);
 int overlay_mount_child(void *arg);   /* creates upper and work, mounts */

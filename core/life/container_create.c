@@ -6,8 +6,6 @@
  * The hidden container of a `pause` pod takes the same table, with a root file system that is there already and a spec that
  * nobody may adjust.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "core/base/log.h"
@@ -138,8 +136,7 @@ static enum step snapshot_run(struct op *op)
 	struct life *life = op->life;
 	const struct sandbox *sb = sandbox_get(life->state, op->sandbox_id);
 	const struct image *image;
-	cleanup_close int userns = -1;
-	struct overlay_args args = { .root = life->root, .id = op->id, .target = cc->bundle.rootfs, .userns_fd = -1 };
+	struct overlay_args args = { .root = life->root, .id = op->id, .target = cc->bundle.rootfs };
 	struct child_args child = CHILD_ARGS_INIT;
 
 	if (bundle_create(&cc->bundle, op_err(op)) < 0)
@@ -150,16 +147,9 @@ static enum step snapshot_run(struct op *op)
 	if (!sb || !image)
 		return op_fail(op, CODE_ABORTED, "the pod or its image went away");
 	args.layers = image->layers;
-	if (sb->userns_path) {
-		userns = open(sb->userns_path, O_RDONLY | O_CLOEXEC);
-		if (userns < 0) {
-			err_sys(op_err(op), errno, "open %s", sb->userns_path);
-			return STEP_FAIL;
-		}
-		args.userns_fd = userns;
-		args.owner_uid = id_map_root(&sb->uid_maps);
-		args.owner_gid = id_map_root(&sb->gid_maps);
-	}
+	args.userns = sb->userns_path;
+	args.owner_uid = id_map_root(&sb->uid_maps);
+	args.owner_gid = id_map_root(&sb->gid_maps);
 	cc->plan = overlay_plan_new(&args, op_err(op));
 	if (!cc->plan)
 		return STEP_FAIL;

@@ -419,15 +419,18 @@ static int mount_image(struct fixture *f, char *const *layers, int userns, bool 
 {
 	cleanup(overlay_plan_free) struct overlay_plan *plan = NULL;
 	struct err err = { 0 };
+	char path[32] = "";
 	int status;
 	pid_t pid;
 
+	if (userns >= 0)
+		assert_int_equal(str_format(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), userns), 0);
 	plan = overlay_plan_new(&(struct overlay_args){ .root = f->root,
 	                                                .id = "c1",
 	                                                .layers = layers,
 	                                                .target = f->target,
 	                                                .read_only = read_only,
-	                                                .userns_fd = userns,
+	                                                .userns = path[0] ? path : NULL,
 	                                                .owner_uid = userns >= 0 ? MAP_BASE : 0,
 	                                                .owner_gid = userns >= 0 ? MAP_BASE : 0,
 	                                                .force_mount2 = old_api },
@@ -449,8 +452,7 @@ static void unmount_image(struct fixture *f)
 	plan = overlay_plan_new(&(struct overlay_args){ .root = f->root,
 	                                                .id = "c1",
 	                                                .layers = none,
-	                                                .target = f->target,
-	                                                .userns_fd = -1 },
+	                                                .target = f->target },
 	                        &err);
 	assert_non_null(plan);
 	assert_int_equal(overlay_remove_child(plan), 0);

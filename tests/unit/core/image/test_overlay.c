@@ -17,7 +17,6 @@ static void refused(struct overlay_args args, const char *why)
 	cleanup(overlay_plan_free) struct overlay_plan *plan = NULL;
 	struct err err = { 0 };
 
-	args.userns_fd = -1;
 	plan = overlay_plan_new(&args, &err);
 	assert_null(plan);
 	assert_int_equal(err.code, CODE_INVALID_ARGUMENT);
@@ -30,7 +29,7 @@ static void a_plan_is_refused_when_its_words_are_not_plain(void **arg)
 	char *none[] = { NULL }, *good[] = { (char *)(uintptr_t)KEY, NULL },
 	     *bad[] = { (char *)(uintptr_t) "sha256:../..", NULL };
 	const struct overlay_args fine = {
-		.root = "/r", .id = "a-1_b.c", .layers = good, .target = "/t", .userns_fd = -1
+		.root = "/r", .id = "a-1_b.c", .layers = good, .target = "/t"
 	};
 	cleanup(overlay_plan_free) struct overlay_plan *plan = NULL;
 	struct overlay_args args = fine;
