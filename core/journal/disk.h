@@ -28,7 +28,8 @@ void disk_close(int fd);
 NODISCARD int disk_size(int fd, uint64_t *ret_bytes);
 /* Names in @dir, sorted bytewise, as a strv; again and again on the same descriptor. */
 NODISCARD int disk_list(int dir, char ***ret_names);
-NODISCARD ssize_t disk_pread(int fd, void *data, size_t len, uint64_t off); /* short at the end of the file */
+NODISCARD ssize_t disk_pread(int fd, void *data, size_t len,
+                             uint64_t off); /* short at the end of the file */
 NODISCARD int disk_pwrite(int fd, const void *data, size_t len, uint64_t off);
 NODISCARD int disk_truncate(int fd, uint64_t bytes);
 NODISCARD int disk_fdatasync(int fd);

@@ -39,16 +39,16 @@
 #include "core/loop/child.h"
 #include "core/state/record.pb.h"
 
-#define STACK_BYTES	    (256 * 1024)
-#define RETRY_MIN_MS	    100
-#define RETRY_MAX_MS	    30000
-#define SPARE_RETRY_NS	    NS_PER_S
-#define CLOSED_MAX	    8 /* more of them at start: fold them */
-#define QUEUE_MAX_BYTES	    (16u * 1024 * 1024) /* held in memory while the disk fails */
+#define STACK_BYTES         (256 * 1024)
+#define RETRY_MIN_MS        100
+#define RETRY_MAX_MS        30000
+#define SPARE_RETRY_NS      NS_PER_S
+#define CLOSED_MAX          8                   /* more of them at start: fold them */
+#define QUEUE_MAX_BYTES     (16u * 1024 * 1024) /* held in memory while the disk fails */
 #define SNAPSHOT_TIMEOUT_MS 600000
 #define CLOSE_TIMEOUT_MS    10000
-#define LIVE_READ_TRIES	    5 /* reading what a daemon writes */
-#define PADDING_BYTES	    (2 * DISK_BLOCK) /* what a batch may lose to alignment */
+#define LIVE_READ_TRIES     5                /* reading what a daemon writes */
+#define PADDING_BYTES       (2 * DISK_BLOCK) /* what a batch may lose to alignment */
 
 enum job_state { JOB_NONE, JOB_QUEUED, JOB_RUNNING, JOB_DONE };
 enum help { HELP_SPARE = 1 << 0, HELP_TRIM = 1 << 1, HELP_RETAIN = 1 << 2 };
@@ -83,7 +83,8 @@ struct journal {
 
 	struct writer writer;
 	struct shelf shelf;
-	uint64_t room; /* bytes that non-reserve records may still take in this segment, as of the last finished batch */
+	uint64_t
+		room; /* bytes that non-reserve records may still take in this segment, as of the last finished batch */
 	uint64_t rotations;
 	int64_t spare_retry_ns;
 
@@ -92,8 +93,8 @@ struct journal {
 	pthread_cond_t cond;
 	struct job job;
 	enum job_state job_state; /* under lock */
-	unsigned help;		  /* under lock */
-	bool stop;		  /* under lock */
+	unsigned help;            /* under lock */
+	bool stop;                /* under lock */
 	int done_fd;
 
 	struct loop *loop;
@@ -174,7 +175,8 @@ static int fold_one(void *arg, const struct record *rec, struct err *err UNUSED)
 		state_apply(fold->state, rec);
 	if (rec->kind < RECORD_SNAP_META)
 		fold->records++;
-	if (fold->copies && rec->seq > fold->synced && rec->kind < RECORD_SNAP_META && !MUTANT(no_copy_at_start)) {
+	if (fold->copies && rec->seq > fold->synced && rec->kind < RECORD_SNAP_META &&
+	    !MUTANT(no_copy_at_start)) {
 		list_push_back(fold->copies, &entry_new(rec, RECORD_SYNCED)->link);
 		fold->copied++;
 	}
@@ -196,7 +198,9 @@ static void fill_report(struct journal_report *report, const struct load *load)
 
 static int refuse_damage(const char *path, const struct load *load, struct err *err)
 {
-	return err_set(err, CODE_DATA_LOSS, "%s/%s; `coracle recover --truncate` gives up what is behind it", path, load->damage);
+	return err_set(err, CODE_DATA_LOSS,
+	               "%s/%s; `coracle recover --truncate` gives up what is behind it", path,
+	               load->damage);
 }
 
 /* Left by a snapshot that did not get its name. */
@@ -214,7 +218,8 @@ static void sweep_temps(int dir)
 /* A file of zeros that an earlier life prepared and never used. */
 static int take_old_spare(struct journal *j, const struct load *load, struct err *err)
 {
-	const struct load_segment *seg = load->nsegments ? &load->segments[load->nsegments - 1] : NULL;
+	const struct load_segment *seg =
+		load->nsegments ? &load->segments[load->nsegments - 1] : NULL;
 	cleanup_disk int fd = -1;
 	int rc;
 
@@ -229,7 +234,9 @@ static int take_old_spare(struct journal *j, const struct load *load, struct err
 		rc = disk_fsync(fd);
 	if (rc < 0)
 		return err_sys(err, -rc, "sync %s", seg->name);
-	j->shelf.spare = (struct spare){ .fd = take_fd(&fd), .number = seg->number, .bytes = seg->bytes, .salt = seg->salt };
+	j->shelf.spare = (struct spare){
+		.fd = take_fd(&fd), .number = seg->number, .bytes = seg->bytes, .salt = seg->salt
+	};
 	return 0;
 }
 
@@ -274,7 +281,10 @@ static int boot_entry(struct journal *j, const struct boot *boot, struct err *er
 	cleanup(pb_arena_free) struct pb_arena *arena = pb_arena_new(64 * 1024);
 	cleanup(buf_release) struct buf payload = { 0 };
 	rec_Boot msg = { .dev = boot->dev, .ino = boot->ino, .version = boot->version };
-	struct record rec = { .seq = j->next_seq, .time_ns = clock_real_ns(), .kind = RECORD_BOOT, .version = RECORD_VERSION };
+	struct record rec = { .seq = j->next_seq,
+		              .time_ns = clock_real_ns(),
+		              .kind = RECORD_BOOT,
+		              .version = RECORD_VERSION };
 
 	msg.machine_id = pb_arena_bytes(arena, boot->machine_id, sizeof(boot->machine_id));
 	msg.boot_id = pb_arena_bytes(arena, boot->boot_id, sizeof(boot->boot_id));
@@ -289,16 +299,19 @@ static int boot_entry(struct journal *j, const struct boot *boot, struct err *er
 }
 
 /* No spare and no space: the oldest file that the snapshot made needless, if it is large enough. */
-static int begin_in_old(struct journal *j, const struct load *load, uint64_t need, uint64_t first_seq, uint64_t boot_seq,
-			struct err *err)
+static int begin_in_old(struct journal *j, const struct load *load, uint64_t need,
+                        uint64_t first_seq, uint64_t boot_seq, struct err *err)
 {
 	for (size_t i = 0; i < load->nsegments && !load->segments[i].is_read; i++) {
 		const struct load_segment *seg = &load->segments[i];
 		cleanup_disk int fd = disk_open(j->dir, seg->name, O_RDONLY);
 		uint64_t bytes;
 
-		if (fd >= 0 && disk_size(fd, &bytes) == 0 && bytes >= SEGMENT_FIRST + need + j->writer.reserve_bytes + DISK_BLOCK)
-			return writer_begin_in(&j->writer, seg->name, bytes / DISK_BLOCK * DISK_BLOCK, first_seq, boot_seq, err);
+		if (fd >= 0 && disk_size(fd, &bytes) == 0 &&
+		    bytes >= SEGMENT_FIRST + need + j->writer.reserve_bytes + DISK_BLOCK)
+			return writer_begin_in(&j->writer, seg->name,
+			                       bytes / DISK_BLOCK * DISK_BLOCK, first_seq, boot_seq,
+			                       err);
 	}
 	return -1; /* err stays: the disk is full */
 }
@@ -337,7 +350,8 @@ static void note_writer(struct journal *j)
 	j->room = w->fd >= 0 && w->off < limit ? limit - w->off : 0;
 }
 
-static int open_for_service(struct journal *j, const struct journal_args *args, struct journal_report *report, struct err *err)
+static int open_for_service(struct journal *j, const struct journal_args *args,
+                            struct journal_report *report, struct err *err)
 {
 	cleanup(load_release) struct load load = { 0 };
 	struct fold fold = { .state = j->state, .copies = &j->batch };
@@ -415,7 +429,8 @@ static int collect_one(void *arg, const struct record *rec, struct err *err UNUS
  * Read what a living daemon may be writing to: it can look damaged, or change between the two passes, while nothing is wrong. So
  * the answer counts when it is good, or when it stays bad.
  */
-static int open_in_memory(struct journal *j, const struct journal_args *args, struct journal_report *report, struct err *err)
+static int open_in_memory(struct journal *j, const struct journal_args *args,
+                          struct journal_report *report, struct err *err)
 {
 	struct list entries = LIST_INIT(entries);
 
@@ -441,20 +456,23 @@ static int open_in_memory(struct journal *j, const struct journal_args *args, st
 			continue;
 		}
 		list_for_each(l, &entries)
-			report->records += list_entry(l, struct entry, link)->rec.kind < RECORD_SNAP_META;
+			report->records +=
+				list_entry(l, struct entry, link)->rec.kind < RECORD_SNAP_META;
 		j->released_seq = load.last;
 		j->next_seq = load.last + 1;
 		return apply_entries(j->state, &entries);
 	}
 }
 
-struct journal *journal_open(const struct journal_args *args, struct journal_report *ret_report, struct err *err)
+struct journal *journal_open(const struct journal_args *args, struct journal_report *ret_report,
+                             struct err *err)
 {
 	bool serve = args->mode == JOURNAL_SERVE;
 	struct journal *j;
 	int rc;
 
-	ensure(args->dir && args->state && args->segment_bytes >= 16 * DISK_BLOCK && args->segment_bytes <= SEGMENT_MAX_BYTES / 4);
+	ensure(args->dir && args->state && args->segment_bytes >= 16 * DISK_BLOCK &&
+	       args->segment_bytes <= SEGMENT_MAX_BYTES / 4);
 
 	*ret_report = (struct journal_report){ 0 };
 	j = journal_new(args);
@@ -466,7 +484,8 @@ struct journal *journal_open(const struct journal_args *args, struct journal_rep
 	if (j->dir < 0)
 		rc = err_sys(err, -j->dir, "open %s", args->dir);
 	else
-		rc = serve ? open_for_service(j, args, ret_report, err) : open_in_memory(j, args, ret_report, err);
+		rc = serve ? open_for_service(j, args, ret_report, err)
+		           : open_in_memory(j, args, ret_report, err);
 	if (rc < 0) {
 		journal_free(j);
 		return NULL;
@@ -482,7 +501,8 @@ static void run_job(struct journal *j)
 
 	err_clear(&job->err);
 	if (job->recover)
-		job->rc = writer_recover(&j->writer, &j->image, j->released_seq, &j->batch, &j->snapshot_done, &job->err);
+		job->rc = writer_recover(&j->writer, &j->image, j->released_seq, &j->batch,
+		                         &j->snapshot_done, &job->err);
 	else
 		job->rc = writer_batch(&j->writer, &j->batch, job->sync, &job->err);
 }
@@ -519,7 +539,8 @@ static void *writer_thread(void *arg)
 		run_job(j);
 		pthread_mutex_lock(&j->lock);
 		j->job_state = JOB_DONE;
-		ignore(write(j->done_fd, &one, sizeof(one)) < 0); /* an eventfd far from its limit */
+		ignore(write(j->done_fd, &one, sizeof(one)) <
+		       0); /* an eventfd far from its limit */
 	}
 	pthread_mutex_unlock(&j->lock);
 	return NULL;
@@ -691,7 +712,8 @@ static void try_recover(void *arg)
 
 static void recovered(struct journal *j)
 {
-	log_notice(NULL, "journal: writing again, in segment %llu", (unsigned long long)j->writer.header.number);
+	log_notice(NULL, "journal: writing again, in segment %llu",
+	           (unsigned long long)j->writer.header.number);
 	j->is_failed = false;
 	j->snapshot_done = false;
 	j->retry_ms = RETRY_MIN_MS;
@@ -704,8 +726,10 @@ static void failed(struct journal *j, const struct err *err)
 {
 	j->stats.failures++;
 	if (!j->is_failed) {
-		log_error(&(struct log_ctx){ .sys = err->sys, .code = code_name(err->code) },
-			  "journal: the segment is dead, changes wait until a new one can be written: %s", err->msg);
+		log_error(
+			&(struct log_ctx){ .sys = err->sys, .code = code_name(err->code) },
+			"journal: the segment is dead, changes wait until a new one can be written: %s",
+			err->msg);
 		j->is_failed = true;
 		j->failure = *err;
 		if (j->loop)
@@ -832,7 +856,8 @@ static int start_threads(struct journal *j, struct err *err)
 	return rc ? err_sys(err, rc, "journal: start threads") : 0;
 }
 
-int journal_start(struct journal *j, struct loop *loop, journal_released_fn fn, void *arg, struct err *err)
+int journal_start(struct journal *j, struct loop *loop, journal_released_fn fn, void *arg,
+                  struct err *err)
 {
 	ensure(loop && !j->loop);
 
@@ -887,10 +912,12 @@ static int check_room(struct journal *j, uint64_t bytes, struct err *err)
 	if (!sys || wanted <= j->room)
 		return 0;
 	refill(j);
-	return err_set(err, CODE_UNAVAILABLE, "journal: no room for the next segment: %s", strerror(sys));
+	return err_set(err, CODE_UNAVAILABLE, "journal: no room for the next segment: %s",
+	               strerror(sys));
 }
 
-static int check_append(struct journal *j, const struct record_info *info, uint64_t bytes, struct err *err)
+static int check_append(struct journal *j, const struct record_info *info, uint64_t bytes,
+                        struct err *err)
 {
 	if (j->mode == JOURNAL_MEMORY)
 		return 0;
@@ -902,11 +929,14 @@ static int check_append(struct journal *j, const struct record_info *info, uint6
 	return 0;
 }
 
-uint64_t journal_append(struct journal *j, enum record_kind kind, enum record_class class, const void *msg, struct err *err)
+uint64_t journal_append(struct journal *j, enum record_kind kind, enum record_class class,
+                        const void *msg, struct err *err)
 {
 	const struct record_info *info = record_info((uint16_t)kind);
 	cleanup(buf_release) struct buf payload = { 0 };
-	struct record rec = { .kind = (uint16_t)kind, .version = RECORD_VERSION, .time_ns = clock_real_ns() };
+	struct record rec = { .kind = (uint16_t)kind,
+		              .version = RECORD_VERSION,
+		              .time_ns = clock_real_ns() };
 	uint64_t bytes;
 
 	ensure(info && kind < RECORD_SNAP_META);
@@ -943,7 +973,8 @@ uint64_t journal_next_seq(const struct journal *j)
 void journal_stats(const struct journal *j, struct journal_stats *ret)
 {
 	*ret = j->stats;
-	ret->oldest_pending_ns = get_job_state((struct journal *)(uintptr_t)j) == JOB_NONE ? 0 : j->job.submitted_ns;
+	ret->oldest_pending_ns =
+		get_job_state((struct journal *)(uintptr_t)j) == JOB_NONE ? 0 : j->job.submitted_ns;
 }
 
 /* --- stopping */
@@ -957,8 +988,10 @@ static int wait_done(struct journal *j, int64_t deadline_ns, struct err *err)
 		int64_t left_ns = deadline_ns - clock_mono_ns();
 
 		if (left_ns <= 0)
-			return err_set(err, CODE_DEADLINE_EXCEEDED, "journal: the disk does not answer");
-		ignore(poll(&poll_fd, 1, (int)MIN(left_ns / NS_PER_MS + 1, INT32_MAX)) < 0); /* looks again */
+			return err_set(err, CODE_DEADLINE_EXCEEDED,
+			               "journal: the disk does not answer");
+		ignore(poll(&poll_fd, 1, (int)MIN(left_ns / NS_PER_MS + 1, INT32_MAX)) <
+		       0); /* looks again */
 		ignore(read(j->done_fd, &count, sizeof(count)) < 0);
 	}
 	return 0;
@@ -1038,7 +1071,8 @@ void journal_close(struct journal *j)
 
 /* --- reading */
 
-int journal_visit(const char *path, journal_visit_fn fn, void *arg, struct journal_report *ret_report, struct err *err)
+int journal_visit(const char *path, journal_visit_fn fn, void *arg,
+                  struct journal_report *ret_report, struct err *err)
 {
 	cleanup(load_release) struct load load = { 0 };
 	cleanup_disk int dir = disk_open_dir(path, false);
@@ -1049,9 +1083,11 @@ int journal_visit(const char *path, journal_visit_fn fn, void *arg, struct journ
 	for (int tries = 1;; tries++) {
 		err_clear(err);
 		load_release(&load);
-		if (load_scan(dir, LOAD_HISTORY, 0, &load, err) == 0 && (!load.is_damaged || tries == LIVE_READ_TRIES))
+		if (load_scan(dir, LOAD_HISTORY, 0, &load, err) == 0 &&
+		    (!load.is_damaged || tries == LIVE_READ_TRIES))
 			break;
-		if (tries == LIVE_READ_TRIES || (err->code != CODE_OK && !err_is(err, CODE_NOT_FOUND)))
+		if (tries == LIVE_READ_TRIES ||
+		    (err->code != CODE_OK && !err_is(err, CODE_NOT_FOUND)))
 			return err_wrap(err, "%s", path);
 	}
 	fill_report(ret_report, &load);

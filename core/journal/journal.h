@@ -29,30 +29,30 @@
 struct journal;
 
 enum journal_mode {
-	JOURNAL_SERVE,	/* the daemon, recover --fix */
+	JOURNAL_SERVE, /* the daemon, recover --fix */
 	JOURNAL_MEMORY, /* recover: reads the disk without changing a byte or mtime, appends stay in memory */
 };
 
 struct journal_args {
 	const char *dir; /* <root>/journal */
 	enum journal_mode mode;
-	struct state *state; /* borrowed; only the journal changes it from here on */
+	struct state *state;    /* borrowed; only the journal changes it from here on */
 	uint64_t segment_bytes; /* 64 KiB .. 64 MiB */
-	uint64_t keep_bytes;	/* closed segments kept behind the snapshot */
-	struct boot boot;	/* identity for this life's BOOT record; borrowed strings */
-	bool truncate;		/* recover --truncate: accept the loss behind damage */
+	uint64_t keep_bytes;    /* closed segments kept behind the snapshot */
+	struct boot boot;       /* identity for this life's BOOT record; borrowed strings */
+	bool truncate;          /* recover --truncate: accept the loss behind damage */
 	/* Tests: no threads and no snapshot child. Writes happen in the before-sleep hook, their release in the next turn. */
 	bool inline_io;
 };
 
 struct journal_report { /* what the load found */
 	uint64_t snapshot_seq, last_seq, synced_seq;
-	uint64_t records;	/* folded from segments */
-	uint64_t torn_records;	/* dropped behind the end: never acknowledged */
+	uint64_t records;      /* folded from segments */
+	uint64_t torn_records; /* dropped behind the end: never acknowledged */
 	uint64_t torn_bytes;
-	uint64_t copied;	/* re-written ahead of BOOT */
+	uint64_t copied; /* re-written ahead of BOOT */
 	uint64_t segments;
-	char damage[240];	/* "" or what is damaged, with file and offset */
+	char damage[240]; /* "" or what is damaged, with file and offset */
 };
 
 /*
@@ -61,18 +61,20 @@ struct journal_report { /* what the load found */
  * Errors: DATA_LOSS (damage at a seq that was synced; names file, offset, and `coracle recover --truncate`);
  *         FAILED_PRECONDITION (state from a newer version; exit 78); else what the disk says.
  */
-NODISCARD struct journal *journal_open(const struct journal_args *args, struct journal_report *ret_report, struct err *err);
+NODISCARD struct journal *journal_open(const struct journal_args *args,
+                                       struct journal_report *ret_report, struct err *err);
 /* Released records: called on the loop right after state_apply, in seq order. From here on appends move. Once. */
 typedef void (*journal_released_fn)(void *arg, const struct record *rec);
-NODISCARD int journal_start(struct journal *journal, struct loop *loop, journal_released_fn fn, void *arg, struct err *err);
+NODISCARD int journal_start(struct journal *journal, struct loop *loop, journal_released_fn fn,
+                            void *arg, struct err *err);
 
 /*
  * journal_append - queue a record; it leaves with this turn's batch.
  * @class: the kind's own (record_info) or a stronger one.
  * Returns: its seq, or 0 with err set: UNAVAILABLE "journal: ..." (failed mode), RESOURCE_EXHAUSTED (payload over 1 MiB).
  */
-NODISCARD uint64_t journal_append(struct journal *journal, enum record_kind kind, enum record_class class, const void *msg,
-				  struct err *err);
+NODISCARD uint64_t journal_append(struct journal *journal, enum record_kind kind,
+                                  enum record_class class, const void *msg, struct err *err);
 uint64_t journal_released_seq(const struct journal *journal);
 uint64_t journal_next_seq(const struct journal *journal);
 /* 0 when appends are accepted; -1 with the reason (also for Status and readiness). */
@@ -94,6 +96,7 @@ void journal_close(struct journal *journal);
  * (their seq is the snapshot's): who folds begins afresh at SNAP_META. Damage is in the report, what precedes it is visited.
  */
 typedef int (*journal_visit_fn)(void *arg, const struct record *rec, struct err *err);
-NODISCARD int journal_visit(const char *dir, journal_visit_fn fn, void *arg, struct journal_report *ret_report, struct err *err);
+NODISCARD int journal_visit(const char *dir, journal_visit_fn fn, void *arg,
+                            struct journal_report *ret_report, struct err *err);
 
 #endif

@@ -38,7 +38,8 @@ static int read_slot(int dir, struct load *load, struct buf *buf, struct err *er
 		err_clear(err);
 		return 0;
 	}
-	return synced_decode((const uint8_t *)buf->data, buf->len, &load->slot, &load->next_slot, err);
+	return synced_decode((const uint8_t *)buf->data, buf->len, &load->slot, &load->next_slot,
+	                     err);
 }
 
 static int by_number(const void *a, const void *b)
@@ -132,7 +133,8 @@ static int read_segment(int dir, struct load_segment *seg, struct buf *buf, stru
 {
 	if (segment_read(dir, seg->name, buf, err) < 0)
 		return -1;
-	if (segment_scan((const uint8_t *)buf->data, buf->len, seg->number, seg->salt, &seg->scan, NULL, NULL, err) < 0)
+	if (segment_scan((const uint8_t *)buf->data, buf->len, seg->number, seg->salt, &seg->scan,
+	                 NULL, NULL, err) < 0)
 		return err_wrap(err, "%s", seg->name);
 	seg->is_read = true;
 	seg->bytes = buf->len;
@@ -141,14 +143,16 @@ static int read_segment(int dir, struct load_segment *seg, struct buf *buf, stru
 }
 
 /* Newest first; what lies behind a segment that reaches back to the snapshot is not needed. */
-static int read_segments(int dir, enum load_mode mode, struct load *load, struct buf *buf, struct err *err)
+static int read_segments(int dir, enum load_mode mode, struct load *load, struct buf *buf,
+                         struct err *err)
 {
 	for (size_t i = load->nsegments; i-- > 0;) {
 		struct load_segment *seg = &load->segments[i];
 
 		if (read_segment(dir, seg, buf, err) < 0)
 			return -1;
-		if (mode != LOAD_HISTORY && seg->counts && seg->scan.header.first_seq <= load->base + 1)
+		if (mode != LOAD_HISTORY && seg->counts &&
+		    seg->scan.header.first_seq <= load->base + 1)
 			break;
 	}
 	return 0;
@@ -168,9 +172,9 @@ static uint64_t segment_end(const struct load *load, size_t i)
 }
 
 struct walk {
-	uint64_t last;	   /* records base + 1 .. last are there */
-	ssize_t stopped;   /* index of the segment that ended too early or began too late; -1: none did */
-	bool hole;	   /* it began too late */
+	uint64_t last; /* records base + 1 .. last are there */
+	ssize_t stopped; /* index of the segment that ended too early or began too late; -1: none did */
+	bool hole;       /* it began too late */
 	ssize_t last_used; /* the segment that holds last; -1: none */
 };
 
@@ -232,7 +236,8 @@ static void count_torn(struct load *load, const struct walk *w)
 		if (!seg->is_read || seg->scan.used <= SEGMENT_FIRST)
 			continue;
 		if (seg->scan.count && behind > load->last + 1)
-			load->torn_records += behind - MAX(load->last + 1, seg->scan.header.first_seq);
+			load->torn_records +=
+				behind - MAX(load->last + 1, seg->scan.header.first_seq);
 		load->torn_records += seg->scan.torn;
 		if (seg->scan.used > seg->scan.end)
 			load->torn_bytes += seg->scan.used - seg->scan.end;
@@ -245,18 +250,23 @@ static void explain_damage(struct load *load, const struct walk *w)
 	const struct load_segment *seg;
 
 	if (w->hole) {
-		say_damage(load, "%s: begins at record %llu, but record %llu is missing before it (record %llu had been synced)",
-			   load->segments[w->stopped].name,
-			   (unsigned long long)load->segments[w->stopped].scan.header.first_seq, last + 1, synced);
+		say_damage(
+			load,
+			"%s: begins at record %llu, but record %llu is missing before it (record %llu had been synced)",
+			load->segments[w->stopped].name,
+			(unsigned long long)load->segments[w->stopped].scan.header.first_seq,
+			last + 1, synced);
 		return;
 	}
 	if (w->stopped < 0 && w->last_used < 0) {
-		say_damage(load, "no segment holds record %llu (record %llu had been synced)", last + 1, synced);
+		say_damage(load, "no segment holds record %llu (record %llu had been synced)",
+		           last + 1, synced);
 		return;
 	}
 	seg = &load->segments[w->stopped >= 0 ? w->stopped : w->last_used];
-	say_damage(load, "%s: damaged at offset %llu, behind record %llu (record %llu had been synced)", seg->name,
-		   (unsigned long long)seg->scan.stop, last, synced);
+	say_damage(load,
+	           "%s: damaged at offset %llu, behind record %llu (record %llu had been synced)",
+	           seg->name, (unsigned long long)seg->scan.stop, last, synced);
 }
 
 /* How far back can one read without a gap? And which snapshot, if any, begins a fold there. */
@@ -268,7 +278,8 @@ static int find_history(int dir, struct load *load, struct err *err)
 	for (size_t i = 0; i < load->nsegments; i++) {
 		uint64_t first = load->segments[i].scan.header.first_seq;
 
-		if (load->segments[i].counts && first <= newest && walk(load, first - 1, false).last == end) {
+		if (load->segments[i].counts && first <= newest &&
+		    walk(load, first - 1, false).last == end) {
 			load->first = MIN(load->first, first);
 			break;
 		}
@@ -279,7 +290,9 @@ static int find_history(int dir, struct load *load, struct err *err)
 		return 0;
 	}
 	for (size_t i = 0; i < load->nsnapshots && load->snapshots[i] < newest; i++) {
-		int rc = load->snapshots[i] + 1 >= load->first ? try_snapshot(dir, load->snapshots[i], load, err) : 0;
+		int rc = load->snapshots[i] + 1 >= load->first
+		                 ? try_snapshot(dir, load->snapshots[i], load, err)
+		                 : 0;
 
 		if (rc)
 			return rc < 0 ? -1 : 0;
@@ -296,7 +309,8 @@ int load_scan(int dir, enum load_mode mode, uint64_t upto, struct load *ret, str
 	buf_init(&buf, SEGMENT_MAX_BYTES);
 	/* `synced` before the segments: a daemon that goes on meanwhile may only make it look older than they are. */
 	if (read_slot(dir, &load, &buf, err) < 0 || list_files(dir, &load, err) < 0 ||
-	    find_snapshot(dir, mode, &load, err) < 0 || read_segments(dir, mode, &load, &buf, err) < 0)
+	    find_snapshot(dir, mode, &load, err) < 0 ||
+	    read_segments(dir, mode, &load, &buf, err) < 0)
 		return -1;
 	load.first = load.base + 1;
 	load.synced = synced_seq(&load);
@@ -329,11 +343,13 @@ struct delivery {
 	const struct load *load;
 };
 
-static int visit_snapshot(const struct load *load, snapshot_record_fn fn, void *arg, struct err *err)
+static int visit_snapshot(const struct load *load, snapshot_record_fn fn, void *arg,
+                          struct err *err)
 {
 	if (!load->base)
 		return 0;
-	return snapshot_visit((const uint8_t *)load->snapshot.data, load->snapshot.len, fn, arg, err);
+	return snapshot_visit((const uint8_t *)load->snapshot.data, load->snapshot.len, fn, arg,
+	                      err);
 }
 
 static int deliver(void *arg, const struct record *rec, uint64_t off UNUSED, struct err *err)
@@ -355,7 +371,8 @@ static int visit_segment(int dir, struct delivery *d, struct buf *buf, struct er
 
 	if (segment_read(dir, d->seg->name, buf, err) < 0)
 		return -1;
-	if (segment_scan((const uint8_t *)buf->data, buf->len, d->seg->number, d->seg->salt, &scan, deliver, d, err) < 0)
+	if (segment_scan((const uint8_t *)buf->data, buf->len, d->seg->number, d->seg->salt, &scan,
+	                 deliver, d, err) < 0)
 		return err_wrap(err, "%s", d->seg->name);
 	if (d->next != MIN(d->seg->upto, d->last + 1))
 		return err_set(err, CODE_ABORTED, "%s: changed while it was read", d->seg->name);
@@ -371,7 +388,12 @@ int load_visit(int dir, const struct load *load, snapshot_record_fn fn, void *ar
 		return -1;
 	for (size_t i = 0; i < load->nsegments; i++) {
 		const struct load_segment *seg = &load->segments[i];
-		struct delivery d = { .seg = seg, .last = load->last, .fn = fn, .arg = arg, .next = seg->from, .load = load };
+		struct delivery d = { .seg = seg,
+			              .last = load->last,
+			              .fn = fn,
+			              .arg = arg,
+			              .next = seg->from,
+			              .load = load };
 
 		if (seg->from >= seg->upto || seg->from > load->last)
 			continue;

@@ -40,7 +40,7 @@ struct load {
 	uint64_t *snapshots; /* seqs, ascending, good or not */
 	size_t nsnapshots;
 	uint64_t base, last, synced;
-	uint64_t first;	     /* of history: 1, or the oldest record that can be visited (LOAD_HISTORY) */
+	uint64_t first; /* of history: 1, or the oldest record that can be visited (LOAD_HISTORY) */
 	struct buf snapshot; /* bytes of the snapshot `base`; empty when base is 0 */
 	struct synced slot;
 	unsigned next_slot;
@@ -50,7 +50,7 @@ struct load {
 };
 
 enum load_mode {
-	LOAD_STATE,   /* from the newest good snapshot on */
+	LOAD_STATE, /* from the newest good snapshot on */
 	LOAD_SPARE_ONE, /* as if the newest good snapshot were damaged: what must be kept for that day */
 	LOAD_HISTORY, /* from the oldest record on that leads up to the end */
 };
@@ -60,9 +60,11 @@ enum load_mode {
  * @upto: 0, or the last record wanted (a fold of closed segments, while newer ones change).
  * Errors: FAILED_PRECONDITION (from a newer version); what the disk says.
  */
-NODISCARD int load_scan(int dir, enum load_mode mode, uint64_t upto, struct load *ret, struct err *err);
+NODISCARD int load_scan(int dir, enum load_mode mode, uint64_t upto, struct load *ret,
+                        struct err *err);
 /* Snapshot records (their seq is base), then records in order, as load_scan() found them. -1 from @fn stops. */
-NODISCARD int load_visit(int dir, const struct load *load, snapshot_record_fn fn, void *arg, struct err *err);
+NODISCARD int load_visit(int dir, const struct load *load, snapshot_record_fn fn, void *arg,
+                         struct err *err);
 void load_release(struct load *load);
 
 /* Closed segments wait behind the snapshot: how many does a start have to read besides the current one? */

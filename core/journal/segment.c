@@ -12,7 +12,8 @@ static const uint8_t synced_magic[4] = "csyn";
 
 void segment_name(char name[SEGMENT_NAME_SIZE], uint64_t number, uint32_t salt)
 {
-	ensure(str_format(name, SEGMENT_NAME_SIZE, "segment-%010llu-%08x", (unsigned long long)number, salt) == 0);
+	ensure(str_format(name, SEGMENT_NAME_SIZE, "segment-%010llu-%08x",
+	                  (unsigned long long)number, salt) == 0);
 }
 
 bool segment_name_parse(const char *name, uint64_t *ret_number, uint32_t *ret_salt)
@@ -25,10 +26,11 @@ bool segment_name_parse(const char *name, uint64_t *ret_number, uint32_t *ret_sa
 		return false;
 	rest.p += 8;
 	rest.len -= 8;
-	if (!str_cut(rest, '-', &digits, &hex) || hex.len != 8 || str_u64(digits, UINT64_MAX, ret_number) < 0 ||
-	    hex_decode(hex, salt, sizeof(salt)) < 0)
+	if (!str_cut(rest, '-', &digits, &hex) || hex.len != 8 ||
+	    str_u64(digits, UINT64_MAX, ret_number) < 0 || hex_decode(hex, salt, sizeof(salt)) < 0)
 		return false;
-	*ret_salt = (uint32_t)salt[0] << 24 | (uint32_t)salt[1] << 16 | (uint32_t)salt[2] << 8 | salt[3];
+	*ret_salt = (uint32_t)salt[0] << 24 | (uint32_t)salt[1] << 16 | (uint32_t)salt[2] << 8 |
+	            salt[3];
 	segment_name(again, *ret_number, *ret_salt);
 	return streq(name, again); /* one spelling only */
 }
@@ -46,7 +48,8 @@ void segment_header_encode(const struct segment_header *header, uint8_t ret[SEGM
 	put_le32(ret + 60, crc32c(0, ret, 60));
 }
 
-int segment_header_decode(const uint8_t *data, size_t len, struct segment_header *ret, struct err *err)
+int segment_header_decode(const uint8_t *data, size_t len, struct segment_header *ret,
+                          struct err *err)
 {
 	uint16_t version;
 
@@ -55,8 +58,9 @@ int segment_header_decode(const uint8_t *data, size_t len, struct segment_header
 		return err_set(err, CODE_DATA_LOSS, "no valid segment header");
 	version = get_le16(data + 8);
 	if (version > SEGMENT_VERSION)
-		return err_set(err, CODE_FAILED_PRECONDITION, "segment version %u is newer than this coracle understands (%u)", version,
-			       SEGMENT_VERSION);
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "segment version %u is newer than this coracle understands (%u)",
+		               version, SEGMENT_VERSION);
 	*ret = (struct segment_header){
 		.salt = get_le32(data + 12),
 		.number = get_le64(data + 16),
@@ -90,14 +94,16 @@ static bool plausible(const struct record *rec)
 static int check_version(const struct record *rec, struct err *err)
 {
 	if (rec->version > RECORD_VERSION || !record_info(rec->kind))
-		return err_set(err, CODE_FAILED_PRECONDITION,
-			       "record %llu (kind %u, version %u) was written by a newer coracle: upgrade, or start with an empty --root",
-			       (unsigned long long)rec->seq, rec->kind, rec->version);
+		return err_set(
+			err, CODE_FAILED_PRECONDITION,
+			"record %llu (kind %u, version %u) was written by a newer coracle: upgrade, or start with an empty --root",
+			(unsigned long long)rec->seq, rec->kind, rec->version);
 	return 0;
 }
 
 /* The records that follow each other from the first on. */
-static int scan_chain(const uint8_t *data, size_t len, struct segment_scan *scan, segment_record_fn fn, void *arg, struct err *err)
+static int scan_chain(const uint8_t *data, size_t len, struct segment_scan *scan,
+                      segment_record_fn fn, void *arg, struct err *err)
 {
 	uint32_t salt = scan->header.salt, crc = salt;
 	uint64_t off = SEGMENT_FIRST;
@@ -105,13 +111,16 @@ static int scan_chain(const uint8_t *data, size_t len, struct segment_scan *scan
 	for (; off < len; scan->stop = off) {
 		struct record rec;
 		size_t size;
-		enum record_parse parse = record_decode(data + off, len - off, salt, &crc, &rec, &size);
+		enum record_parse parse =
+			record_decode(data + off, len - off, salt, &crc, &rec, &size);
 
 		if (parse == RECORD_SHORT && off % DISK_BLOCK) {
-			off = block_up(off); /* the batch ended here; the next one may begin there */
+			off = block_up(
+				off); /* the batch ended here; the next one may begin there */
 			continue;
 		}
-		if (parse != RECORD_OK || rec.seq != scan->header.first_seq + scan->count || !plausible(&rec))
+		if (parse != RECORD_OK || rec.seq != scan->header.first_seq + scan->count ||
+		    !plausible(&rec))
 			break;
 		if (check_version(&rec, err) < 0 || (fn && fn(arg, &rec, off, err) < 0))
 			return -1;
@@ -131,22 +140,24 @@ static void scan_headers(const uint8_t *data, size_t len, uint32_t salt, struct 
 	for (uint64_t off = block_up(scan->end); off < len; off += DISK_BLOCK) {
 		struct record rec;
 
-		if (record_decode_header(data + off, len - off, salt, &rec) != RECORD_OK || !plausible(&rec))
+		if (record_decode_header(data + off, len - off, salt, &rec) != RECORD_OK ||
+		    !plausible(&rec))
 			continue;
 		scan->torn++;
 		scan->max_synced = MAX(scan->max_synced, rec.synced_seq);
 	}
 }
 
-int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt, struct segment_scan *ret, segment_record_fn fn,
-		 void *arg, struct err *err)
+int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt,
+                 struct segment_scan *ret, segment_record_fn fn, void *arg, struct err *err)
 {
 	struct segment_scan scan = { .end = SEGMENT_FIRST, .stop = SEGMENT_FIRST };
 	struct err why = { 0 };
 
 	scan.used = used_bytes(data, len);
 	if (segment_header_decode(data, len, &scan.header, &why) == 0)
-		scan.header_ok = scan.header.number == number && scan.header.salt == salt && scan.header.first_seq > 0;
+		scan.header_ok = scan.header.number == number && scan.header.salt == salt &&
+		                 scan.header.first_seq > 0;
 	else if (err_is(&why, CODE_FAILED_PRECONDITION)) {
 		*err = why;
 		return -1;
@@ -198,7 +209,8 @@ void synced_encode(const struct synced *synced, uint8_t ret[SYNCED_SLOT_BYTES])
 	put_le32(ret + 28, crc32c(0, ret, 28));
 }
 
-int synced_decode(const uint8_t *data, size_t len, struct synced *ret, unsigned *ret_slot, struct err *err)
+int synced_decode(const uint8_t *data, size_t len, struct synced *ret, unsigned *ret_slot,
+                  struct err *err)
 {
 	struct synced best = { 0 };
 	unsigned next = 0;
@@ -206,15 +218,19 @@ int synced_decode(const uint8_t *data, size_t len, struct synced *ret, unsigned 
 	for (unsigned i = 0; i < 2; i++) {
 		const uint8_t *p = data + (size_t)i * DISK_BLOCK;
 
-		if (len < (size_t)i * DISK_BLOCK + SYNCED_SLOT_BYTES || memcmp(p, synced_magic, sizeof(synced_magic)) != 0 ||
+		if (len < (size_t)i * DISK_BLOCK + SYNCED_SLOT_BYTES ||
+		    memcmp(p, synced_magic, sizeof(synced_magic)) != 0 ||
 		    get_le32(p + 28) != crc32c(0, p, 28))
 			continue;
 		if (get_le16(p + 4) > 1)
-			return err_set(err, CODE_FAILED_PRECONDITION, "%s: version %u is newer than this coracle understands (1)",
-				       SYNCED_NAME, get_le16(p + 4));
+			return err_set(err, CODE_FAILED_PRECONDITION,
+			               "%s: version %u is newer than this coracle understands (1)",
+			               SYNCED_NAME, get_le16(p + 4));
 		if (get_le64(p + 16) <= best.seq)
 			continue;
-		best = (struct synced){ .segment = get_le64(p + 8), .seq = get_le64(p + 16), .crc = get_le32(p + 24) };
+		best = (struct synced){ .segment = get_le64(p + 8),
+			                .seq = get_le64(p + 16),
+			                .crc = get_le32(p + 24) };
 		next = 1 - i;
 	}
 	*ret = best;

@@ -48,9 +48,9 @@
 #include "core/journal/disk.h"
 #include "core/state/record.h"
 
-#define SEGMENT_VERSION	     1
+#define SEGMENT_VERSION      1
 #define SEGMENT_HEADER_BYTES 64
-#define SEGMENT_FIRST	     DISK_BLOCK /* offset of the first record */
+#define SEGMENT_FIRST        DISK_BLOCK /* offset of the first record */
 #define SEGMENT_NAME_SIZE    40
 #define SEGMENT_MAX_BYTES    (256u * 1024 * 1024) /* of a file we are willing to read */
 
@@ -65,7 +65,8 @@ NODISCARD bool segment_name_parse(const char *name, uint64_t *ret_number, uint32
 
 void segment_header_encode(const struct segment_header *header, uint8_t ret[SEGMENT_HEADER_BYTES]);
 /* Errors: DATA_LOSS (not a header); FAILED_PRECONDITION (a good one, from a newer version). */
-NODISCARD int segment_header_decode(const uint8_t *data, size_t len, struct segment_header *ret, struct err *err);
+NODISCARD int segment_header_decode(const uint8_t *data, size_t len, struct segment_header *ret,
+                                    struct err *err);
 
 /* Where the next frame goes when the last one ended at @off. */
 uint64_t segment_next(uint64_t off);
@@ -78,24 +79,26 @@ static inline uint64_t block_up(uint64_t off)
 struct segment_scan {
 	bool header_ok;
 	struct segment_header header;
-	uint64_t count;	     /* records first_seq, first_seq + 1, ... that follow each other */
-	bool has_boot;	     /* header.boot_seq is 0, or that record is there and is a BOOT */
+	uint64_t count;      /* records first_seq, first_seq + 1, ... that follow each other */
+	bool has_boot;       /* header.boot_seq is 0, or that record is there and is a BOOT */
 	uint64_t max_synced; /* largest synced_seq of any valid header, behind damage too */
-	uint64_t torn;	     /* valid headers behind the last good record */
-	uint64_t end;	     /* offset behind the last good record */
-	uint64_t stop;	     /* offset where the next one was looked for */
-	uint64_t used;	     /* offset behind the last byte that is not zero */
+	uint64_t torn;       /* valid headers behind the last good record */
+	uint64_t end;        /* offset behind the last good record */
+	uint64_t stop;       /* offset where the next one was looked for */
+	uint64_t used;       /* offset behind the last byte that is not zero */
 };
 
 /* @rec is borrowed from @data, @off where its frame begins. -1 stops the scan. */
-typedef int (*segment_record_fn)(void *arg, const struct record *rec, uint64_t off, struct err *err);
+typedef int (*segment_record_fn)(void *arg, const struct record *rec, uint64_t off,
+                                 struct err *err);
 
 /*
  * segment_scan - judge the bytes of a segment of this name; @fn (or NULL) sees each good record in order.
  * Errors: FAILED_PRECONDITION (segment or record from a newer version); what @fn says. Damage is no error here.
  */
-NODISCARD int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt, struct segment_scan *ret,
-			   segment_record_fn fn, void *arg, struct err *err);
+NODISCARD int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt,
+                           struct segment_scan *ret, segment_record_fn fn, void *arg,
+                           struct err *err);
 
 /*
  * segment_read - the whole file instead of what @buf held (buf_init() with SEGMENT_MAX_BYTES; its memory serves many files).
@@ -105,9 +108,9 @@ NODISCARD int segment_read(int dir, const char *name, struct buf *buf, struct er
 
 /* --- synced */
 
-#define SYNCED_NAME	  "synced"
+#define SYNCED_NAME       "synced"
 #define SYNCED_SLOT_BYTES 32
-#define SYNCED_BYTES	  (2 * DISK_BLOCK)
+#define SYNCED_BYTES      (2 * DISK_BLOCK)
 
 struct synced {
 	uint64_t segment, seq;
@@ -119,6 +122,7 @@ void synced_encode(const struct synced *synced, uint8_t ret[SYNCED_SLOT_BYTES]);
  * synced_decode - the larger of the valid slots of a file's bytes; seq 0 when there is none. *ret_slot (or NULL) is the slot to
  * write next. Errors: FAILED_PRECONDITION (a newer version).
  */
-NODISCARD int synced_decode(const uint8_t *data, size_t len, struct synced *ret, unsigned *ret_slot, struct err *err);
+NODISCARD int synced_decode(const uint8_t *data, size_t len, struct synced *ret, unsigned *ret_slot,
+                            struct err *err);
 
 #endif

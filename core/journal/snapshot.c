@@ -20,7 +20,8 @@ static const uint8_t snapshot_magic[8] = "corasnap";
 
 void snapshot_name(char name[SNAPSHOT_NAME_SIZE], uint64_t seq)
 {
-	ensure(str_format(name, SNAPSHOT_NAME_SIZE, "snapshot-%020llu", (unsigned long long)seq) == 0);
+	ensure(str_format(name, SNAPSHOT_NAME_SIZE, "snapshot-%020llu", (unsigned long long)seq) ==
+	       0);
 }
 
 bool snapshot_name_parse(const char *name, uint64_t *ret_seq)
@@ -28,7 +29,8 @@ bool snapshot_name_parse(const char *name, uint64_t *ret_seq)
 	char again[SNAPSHOT_NAME_SIZE];
 	struct str s = str_of(name);
 
-	if (!str_starts(s, "snapshot-") || str_u64((struct str){ s.p + 9, s.len - 9 }, UINT64_MAX, ret_seq) < 0)
+	if (!str_starts(s, "snapshot-") ||
+	    str_u64((struct str){ s.p + 9, s.len - 9 }, UINT64_MAX, ret_seq) < 0)
 		return false;
 	snapshot_name(again, *ret_seq);
 	return streq(name, again);
@@ -44,11 +46,15 @@ struct encoder {
 	uint32_t salt, crc;
 };
 
-static int encode_one(void *arg, enum record_kind kind, const pb_msgdesc_t *desc, const void *msg, struct err *err)
+static int encode_one(void *arg, enum record_kind kind, const pb_msgdesc_t *desc, const void *msg,
+                      struct err *err)
 {
 	struct encoder *enc = arg;
-	struct record rec = { .seq = enc->seq, .time_ns = enc->time_ns, .kind = (uint16_t)kind, .version = RECORD_VERSION,
-			      .synced_seq = enc->seq };
+	struct record rec = { .seq = enc->seq,
+		              .time_ns = enc->time_ns,
+		              .kind = (uint16_t)kind,
+		              .version = RECORD_VERSION,
+		              .synced_seq = enc->seq };
 
 	buf_clear(&enc->payload);
 	if (pb_encode_msg(&enc->payload, desc, msg, err) < 0)
@@ -61,14 +67,18 @@ static int encode_one(void *arg, enum record_kind kind, const pb_msgdesc_t *desc
 
 int snapshot_encode(const struct state *state, struct buf *ret, struct err *err)
 {
-	struct encoder enc = { .out = ret, .seq = state->seq, .time_ns = clock_real_ns(), .salt = (uint32_t)rand_u64() };
+	struct encoder enc = { .out = ret,
+		               .seq = state->seq,
+		               .time_ns = clock_real_ns(),
+		               .salt = (uint32_t)rand_u64() };
 	uint8_t header[SNAPSHOT_HEADER_BYTES] = { 0 };
 	int rc;
 
 	enc.crc = enc.salt;
 	buf_init(ret, SNAPSHOT_MAX_BYTES);
 	buf_init(&enc.payload, SNAPSHOT_MAX_BYTES);
-	rc = buf_add(ret, header, sizeof(header)) < 0 ? buf_err_full(ret, "snapshot", err) : state_emit(state, encode_one, &enc, err);
+	rc = buf_add(ret, header, sizeof(header)) < 0 ? buf_err_full(ret, "snapshot", err)
+	                                              : state_emit(state, encode_one, &enc, err);
 	buf_release(&enc.payload);
 	if (rc < 0) {
 		buf_release(ret);
@@ -87,7 +97,8 @@ int snapshot_encode(const struct state *state, struct buf *ret, struct err *err)
 }
 
 /* Each record in turn; counts them. */
-static int walk_frames(const uint8_t *data, size_t len, snapshot_record_fn fn, void *arg, uint64_t *ret_records, struct err *err)
+static int walk_frames(const uint8_t *data, size_t len, snapshot_record_fn fn, void *arg,
+                       uint64_t *ret_records, struct err *err)
 {
 	uint32_t salt = get_le32(data + 12), crc = salt;
 	uint64_t seq = get_le64(data + 16);
@@ -98,12 +109,15 @@ static int walk_frames(const uint8_t *data, size_t len, snapshot_record_fn fn, v
 		struct record rec;
 		size_t size;
 
-		if (record_decode(data + off, len - off, salt, &crc, &rec, &size) != RECORD_OK || rec.seq != seq ||
-		    (rec.kind == RECORD_SNAP_META) != (*ret_records == 0) || rec.kind < RECORD_SNAP_META)
+		if (record_decode(data + off, len - off, salt, &crc, &rec, &size) != RECORD_OK ||
+		    rec.seq != seq || (rec.kind == RECORD_SNAP_META) != (*ret_records == 0) ||
+		    rec.kind < RECORD_SNAP_META)
 			return err_set(err, CODE_DATA_LOSS, "damaged at offset %zu", off);
 		if (rec.version > RECORD_VERSION || !record_info(rec.kind))
-			return err_set(err, CODE_FAILED_PRECONDITION, "record at offset %zu (kind %u, version %u) is newer than this coracle",
-				       off, rec.kind, rec.version);
+			return err_set(
+				err, CODE_FAILED_PRECONDITION,
+				"record at offset %zu (kind %u, version %u) is newer than this coracle",
+				off, rec.kind, rec.version);
 		if (fn && fn(arg, &rec, err) < 0)
 			return -1;
 		++*ret_records;
@@ -116,26 +130,31 @@ int snapshot_check(const uint8_t *data, size_t len, uint64_t seq, struct err *er
 {
 	uint64_t records;
 
-	if (len < SNAPSHOT_HEADER_BYTES || memcmp(data, snapshot_magic, sizeof(snapshot_magic)) != 0 ||
+	if (len < SNAPSHOT_HEADER_BYTES ||
+	    memcmp(data, snapshot_magic, sizeof(snapshot_magic)) != 0 ||
 	    get_le32(data + 60) != crc32c(0, data, 60))
 		return err_set(err, CODE_DATA_LOSS, "no valid header");
 	if (get_le16(data + 8) > SNAPSHOT_VERSION)
-		return err_set(err, CODE_FAILED_PRECONDITION, "version %u is newer than this coracle understands (%u)",
-			       get_le16(data + 8), SNAPSHOT_VERSION);
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "version %u is newer than this coracle understands (%u)",
+		               get_le16(data + 8), SNAPSHOT_VERSION);
 	if (get_le64(data + 16) != seq)
-		return err_set(err, CODE_DATA_LOSS, "holds the state at record %llu", (unsigned long long)get_le64(data + 16));
+		return err_set(err, CODE_DATA_LOSS, "holds the state at record %llu",
+		               (unsigned long long)get_le64(data + 16));
 	if (get_le64(data + 32) != len - SNAPSHOT_HEADER_BYTES)
 		return err_set(err, CODE_DATA_LOSS, "is %zu bytes long, should be %llu", len,
-			       (unsigned long long)get_le64(data + 32) + SNAPSHOT_HEADER_BYTES);
+		               (unsigned long long)get_le64(data + 32) + SNAPSHOT_HEADER_BYTES);
 	if (walk_frames(data, len, NULL, NULL, &records, err) < 0)
 		return -1;
 	if (records != get_le64(data + 24) || !records)
-		return err_set(err, CODE_DATA_LOSS, "holds %llu records, should hold %llu", (unsigned long long)records,
-			       (unsigned long long)get_le64(data + 24));
+		return err_set(err, CODE_DATA_LOSS, "holds %llu records, should hold %llu",
+		               (unsigned long long)records,
+		               (unsigned long long)get_le64(data + 24));
 	return 0;
 }
 
-int snapshot_visit(const uint8_t *data, size_t len, snapshot_record_fn fn, void *arg, struct err *err)
+int snapshot_visit(const uint8_t *data, size_t len, snapshot_record_fn fn, void *arg,
+                   struct err *err)
 {
 	uint64_t records;
 
@@ -146,7 +165,8 @@ int snapshot_visit(const uint8_t *data, size_t len, snapshot_record_fn fn, void 
 
 static void temp_name(char name[SNAPSHOT_NAME_SIZE])
 {
-	ensure(str_format(name, SNAPSHOT_NAME_SIZE, ".tmp-%016llx", (unsigned long long)rand_u64()) == 0);
+	ensure(str_format(name, SNAPSHOT_NAME_SIZE, ".tmp-%016llx",
+	                  (unsigned long long)rand_u64()) == 0);
 }
 
 /* A new file of this content, synced; its name is nobody's yet. -errno. */
@@ -237,7 +257,8 @@ static uint64_t newest_snapshot_bytes(int dir)
 
 int snapshot_reserve(int dir, uint64_t segment_bytes, struct err *err)
 {
-	uint64_t bytes = newest_snapshot_bytes(dir), want = block_up(bytes + bytes / 4 + segment_bytes / 4);
+	uint64_t bytes = newest_snapshot_bytes(dir),
+		 want = block_up(bytes + bytes / 4 + segment_bytes / 4);
 	cleanup_free void *zeros = NULL;
 	char temp[SNAPSHOT_NAME_SIZE];
 	int rc;
@@ -246,7 +267,8 @@ int snapshot_reserve(int dir, uint64_t segment_bytes, struct err *err)
 		return 0;
 	zeros = try_calloc(1, want, 2 * (size_t)SNAPSHOT_MAX_BYTES);
 	if (!zeros)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "reserve space for a snapshot: no memory");
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "reserve space for a snapshot: no memory");
 	temp_name(temp);
 	rc = write_temp(dir, temp, zeros, want);
 	if (rc == 0)
@@ -278,7 +300,8 @@ int snapshot_fold(const char *path, uint64_t seq, struct err *err)
 	if (load.is_damaged)
 		return err_set(err, CODE_DATA_LOSS, "%s", load.damage);
 	state = state_new();
-	if (load_visit(dir, &load, apply_one, state, err) < 0 || snapshot_encode(state, &image, err) < 0)
+	if (load_visit(dir, &load, apply_one, state, err) < 0 ||
+	    snapshot_encode(state, &image, err) < 0)
 		return -1;
 	return snapshot_write(dir, seq, image.data, image.len, err);
 }
@@ -306,7 +329,10 @@ static size_t first_needed(const struct load *load)
 
 	while (i < load->nsegments && !load->segments[i].is_read)
 		i++;
-	return i < load->nsegments && load->segments[i].counts && load->segments[i].scan.header.first_seq <= load->base + 1 ? i : 0;
+	return i < load->nsegments && load->segments[i].counts &&
+	                       load->segments[i].scan.header.first_seq <= load->base + 1
+	               ? i
+	               : 0;
 }
 
 int snapshot_retain(int dir, uint64_t keep_bytes, struct err *err)

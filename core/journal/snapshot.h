@@ -53,7 +53,8 @@ NODISCARD int snapshot_encode(const struct state *state, struct buf *ret, struct
 NODISCARD int snapshot_check(const uint8_t *data, size_t len, uint64_t seq, struct err *err);
 typedef int (*snapshot_record_fn)(void *arg, const struct record *rec, struct err *err);
 /* Each record of a file that snapshot_check() accepted. */
-NODISCARD int snapshot_visit(const uint8_t *data, size_t len, snapshot_record_fn fn, void *arg, struct err *err);
+NODISCARD int snapshot_visit(const uint8_t *data, size_t len, snapshot_record_fn fn, void *arg,
+                             struct err *err);
 
 /* Durable: data, then name. Falls back on the reserved space when the disk is full. */
 NODISCARD int snapshot_write(int dir, uint64_t seq, const void *data, size_t len, struct err *err);

@@ -93,7 +93,8 @@ static void on_watch(void *arg, uint32_t events UNUSED)
 	spool->wake(spool->wake_arg);
 }
 
-int spool_watch(struct spool *spool, struct loop *loop, void (*wake)(void *arg), void *arg, struct err *err)
+int spool_watch(struct spool *spool, struct loop *loop, void (*wake)(void *arg), void *arg,
+                struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/%s", spool->path, place_names[PLACE_NEW]);
 
@@ -104,7 +105,8 @@ int spool_watch(struct spool *spool, struct loop *loop, void (*wake)(void *arg),
 		return err_sys(err, -spool->watch_fd, "exit spool: watch %s", path);
 	spool->wake = wake;
 	spool->wake_arg = arg;
-	spool->watch_io = loop_io_new(loop, spool->watch_fd, EPOLLIN, on_watch, spool, "exit spool", err);
+	spool->watch_io =
+		loop_io_new(loop, spool->watch_fd, EPOLLIN, on_watch, spool, "exit spool", err);
 	return spool->watch_io ? 0 : -1;
 }
 
@@ -112,9 +114,11 @@ int spool_watch(struct spool *spool, struct loop *loop, void (*wake)(void *arg),
 
 enum content { CONTENT_MISSING, CONTENT_UNFILLED, CONTENT_FILLED, CONTENT_DAMAGED };
 
-static enum content read_record(const struct spool *spool, enum place place, const char *id, struct exit_record *ret)
+static enum content read_record(const struct spool *spool, enum place place, const char *id,
+                                struct exit_record *ret)
 {
-	cleanup_disk int fd = spool->dirs[place] < 0 ? -ENOENT : disk_open(spool->dirs[place], id, O_RDONLY);
+	cleanup_disk int fd =
+		spool->dirs[place] < 0 ? -ENOENT : disk_open(spool->dirs[place], id, O_RDONLY);
 	uint8_t data[EXIT_RECORD_BYTES + 1]; /* one more: a longer file is no record */
 	struct err why = { 0 };
 	ssize_t n;
@@ -124,11 +128,18 @@ static enum content read_record(const struct spool *spool, enum place place, con
 		return CONTENT_MISSING;
 	n = fd < 0 ? fd : disk_pread(fd, data, sizeof(data), 0);
 	if (n < 0) { /* says nothing about the record: it stays, and the next scan looks again */
-		log_warn(&(struct log_ctx){ .container = id, .sys = (int)-n }, "exit spool: cannot read a record in %s/: %s",
-			 place_names[place], strerror((int)-n));
+		log_warn(&(struct log_ctx){ .container = id, .sys = (int)-n },
+		         "exit spool: cannot read a record in %s/: %s", place_names[place],
+		         strerror((int)-n));
 		return CONTENT_MISSING;
 	}
 	kind = exit_record_decode(data, (size_t)n, ret, &why);
+	if (kind < 0 &&
+	    err_is(&why, CODE_FAILED_PRECONDITION)) { /* whoever understands it will come */
+		log_warn(&(struct log_ctx){ .container = id }, "exit spool: left alone: %s",
+		         why.msg);
+		return CONTENT_MISSING;
+	}
 	if (kind < 0 || !streq(ret->id, id))
 		return CONTENT_DAMAGED;
 	return kind == EXIT_RECORD_FILLED ? CONTENT_FILLED : CONTENT_UNFILLED;
@@ -139,8 +150,9 @@ static void move_to(const struct spool *spool, enum place from, enum place to, c
 	int rc = disk_rename(spool->dirs[from], id, spool->dirs[to], id);
 
 	if (rc < 0 && rc != -ENOENT)
-		log_warn(&(struct log_ctx){ .container = id, .sys = -rc }, "exit spool: cannot move a record to %s/: %s",
-			 place_names[to], strerror(-rc));
+		log_warn(&(struct log_ctx){ .container = id, .sys = -rc },
+		         "exit spool: cannot move a record to %s/: %s", place_names[to],
+		         strerror(-rc));
 }
 
 static void drop(const struct spool *spool, enum place place, const char *id)
@@ -148,11 +160,13 @@ static void drop(const struct spool *spool, enum place place, const char *id)
 	int rc = disk_unlink(spool->dirs[place], id);
 
 	if (rc < 0 && rc != -ENOENT)
-		log_warn(&(struct log_ctx){ .container = id, .sys = -rc }, "exit spool: cannot delete a record from %s/: %s",
-			 place_names[place], strerror(-rc));
+		log_warn(&(struct log_ctx){ .container = id, .sys = -rc },
+		         "exit spool: cannot delete a record from %s/: %s", place_names[place],
+		         strerror(-rc));
 }
 
-static void obey(const struct spool *spool, enum place place, const char *id, enum exit_verdict verdict)
+static void obey(const struct spool *spool, enum place place, const char *id,
+                 enum exit_verdict verdict)
 {
 	if (spool->readonly)
 		return;
@@ -204,7 +218,8 @@ int spool_scan(struct spool *spool, spool_fn fn, void *arg, struct err *err)
 		return 0;
 	rc = disk_list(spool->dirs[PLACE_NEW], &names);
 	if (rc < 0)
-		return err_sys(err, -rc, "exit spool: read %s/%s", spool->path, place_names[PLACE_NEW]);
+		return err_sys(err, -rc, "exit spool: read %s/%s", spool->path,
+		               place_names[PLACE_NEW]);
 	for (char **name = names; *name; name++) {
 		if (exit_record_id_valid(*name))
 			seen += judge(spool, PLACE_NEW, *name, fn, arg);
@@ -216,7 +231,8 @@ int spool_scan(struct spool *spool, spool_fn fn, void *arg, struct err *err)
 
 bool spool_scan_one(struct spool *spool, const char *id, bool with_tmp, spool_fn fn, void *arg)
 {
-	return judge(spool, PLACE_NEW, id, fn, arg) || (with_tmp && judge(spool, PLACE_TMP, id, fn, arg));
+	return judge(spool, PLACE_NEW, id, fn, arg) ||
+	       (with_tmp && judge(spool, PLACE_TMP, id, fn, arg));
 }
 
 int spool_list_tmp(struct spool *spool, char ***ret_ids, struct err *err)
@@ -228,7 +244,9 @@ int spool_list_tmp(struct spool *spool, char ***ret_ids, struct err *err)
 		return 0;
 	}
 	rc = disk_list(spool->dirs[PLACE_TMP], ret_ids);
-	return rc < 0 ? err_sys(err, -rc, "exit spool: read %s/%s", spool->path, place_names[PLACE_TMP]) : 0;
+	return rc < 0 ? err_sys(err, -rc, "exit spool: read %s/%s", spool->path,
+	                        place_names[PLACE_TMP])
+	              : 0;
 }
 
 void spool_consume(struct spool *spool, const char *id)

@@ -14,11 +14,11 @@
 struct spool;
 
 enum exit_verdict {
-	EXIT_APPENDED,	/* CONTAINER_EXITED is on its way; the file stays until it is released */
+	EXIT_APPENDED, /* CONTAINER_EXITED is on its way; the file stays until it is released */
 	EXIT_IN_FLIGHT, /* already on its way, or its start op is running: leave it, look again later */
-	EXIT_CONSUME,	/* already on record: unlink */
-	EXIT_UNKNOWN,	/* no such container: moved to unknown/ */
-	EXIT_BAD,	/* damaged: moved to bad/ */
+	EXIT_CONSUME, /* already on record: unlink */
+	EXIT_UNKNOWN, /* no such container: moved to unknown/ */
+	EXIT_BAD,     /* damaged: moved to bad/ */
 };
 /* @rec is NULL when the file is damaged (the id is its name). */
 typedef enum exit_verdict (*spool_fn)(void *arg, const char *id, const struct exit_record *rec);
@@ -29,7 +29,8 @@ NODISCARD struct spool *spool_new(const char *dir, struct err *err);
 NODISCARD struct spool *spool_new_readonly(const char *dir, struct err *err);
 void spool_free(struct spool *spool);
 /* wake is called (from the loop) when something appeared in new/, or inotify overflowed. */
-NODISCARD int spool_watch(struct spool *spool, struct loop *loop, void (*wake)(void *arg), void *arg, struct err *err);
+NODISCARD int spool_watch(struct spool *spool, struct loop *loop, void (*wake)(void *arg),
+                          void *arg, struct err *err);
 /* Every file in new/, once. Returns how many were seen, -1 when the directory cannot be read. */
 NODISCARD int spool_scan(struct spool *spool, spool_fn fn, void *arg, struct err *err);
 /* The record of one container in new/, else (with_tmp) a filled one in tmp/. True if fn was called. */

@@ -13,10 +13,10 @@
 #include "core/journal/disk.h"
 #include "core/journal/snapshot.h"
 
-#define RESERVE_BYTES	(256u * 1024)
-#define ZERO_CHUNK	(16u * 1024)
+#define RESERVE_BYTES   (256u * 1024)
+#define ZERO_CHUNK      (16u * 1024)
 #define BATCH_MAX_BYTES (SEGMENT_MAX_BYTES / 2)
-#define OUT_KEEP_BYTES	(1024u * 1024) /* of buffer between batches */
+#define OUT_KEEP_BYTES  (1024u * 1024) /* of buffer between batches */
 
 struct entry *entry_new(const struct record *rec, enum record_class class)
 {
@@ -103,7 +103,8 @@ static int make_spare(int dir, uint64_t number, uint64_t bytes, struct spare *re
 	if (rc == 0)
 		rc = disk_fsync(dir);
 	if (rc < 0) {
-		ignore(disk_unlink(dir, name)); /* give the space back; the first error is the one to tell */
+		ignore(disk_unlink(
+			dir, name)); /* give the space back; the first error is the one to tell */
 		return rc;
 	}
 	*ret = (struct spare){ .fd = take_fd(&fd), .number = number, .bytes = bytes, .salt = salt };
@@ -163,7 +164,8 @@ void shelf_trim(struct shelf *shelf, int dir)
 			uint64_t bytes;
 
 			if (disk_size(fd, &bytes) == 0 && bytes > block_up(closed->used))
-				ignore(disk_truncate(fd, block_up(closed->used)) < 0); /* a few zeros more */
+				ignore(disk_truncate(fd, block_up(closed->used)) <
+				       0); /* a few zeros more */
 			disk_close(fd);
 		}
 		free(closed);
@@ -171,7 +173,8 @@ void shelf_trim(struct shelf *shelf, int dir)
 }
 
 /* The spare if it is large enough, else a new one made here: the writer waits only when a segment filled up faster than that. */
-static int take_spare(struct shelf *shelf, int dir, uint64_t bytes, uint64_t at_least, struct spare *ret)
+static int take_spare(struct shelf *shelf, int dir, uint64_t bytes, uint64_t at_least,
+                      struct spare *ret)
 {
 	struct spare spare;
 	uint64_t number;
@@ -254,7 +257,9 @@ int writer_open_slots(struct writer *w, unsigned next_slot, struct err *err)
 
 static int write_slot(struct writer *w, struct err *err)
 {
-	const struct synced synced = { .segment = w->header.number, .seq = w->synced, .crc = w->crc };
+	const struct synced synced = { .segment = w->header.number,
+		                       .seq = w->synced,
+		                       .crc = w->crc };
 	uint8_t slot[SYNCED_SLOT_BYTES];
 	int rc;
 
@@ -284,8 +289,11 @@ static void adopt(struct writer *w, struct spare *spare, uint64_t first_seq, uin
 	if (w->fd >= 0)
 		disk_close(w->fd);
 	w->fd = take_fd(&spare->fd);
-	w->header = (struct segment_header){ .salt = spare->salt, .number = spare->number, .first_seq = first_seq,
-					     .boot_seq = boot_seq, .time_ns = clock_real_ns() };
+	w->header = (struct segment_header){ .salt = spare->salt,
+		                             .number = spare->number,
+		                             .first_seq = first_seq,
+		                             .boot_seq = boot_seq,
+		                             .time_ns = clock_real_ns() };
 	w->is_begun = false;
 	w->bytes = spare->bytes;
 	w->off = SEGMENT_FIRST;
@@ -300,7 +308,8 @@ static uint64_t bytes_for(const struct writer *w, uint64_t need)
 	return block_up(SEGMENT_FIRST + need) + w->reserve_bytes;
 }
 
-int writer_begin(struct writer *w, uint64_t first_seq, uint64_t boot_seq, uint64_t need, struct err *err)
+int writer_begin(struct writer *w, uint64_t first_seq, uint64_t boot_seq, uint64_t need,
+                 struct err *err)
 {
 	struct spare spare = { .fd = -1 };
 	int rc = take_spare(w->shelf, w->dir, w->segment_bytes, bytes_for(w, need), &spare);
@@ -311,7 +320,8 @@ int writer_begin(struct writer *w, uint64_t first_seq, uint64_t boot_seq, uint64
 	return 0;
 }
 
-int writer_begin_in(struct writer *w, const char *old_name, uint64_t bytes, uint64_t first_seq, uint64_t boot_seq, struct err *err)
+int writer_begin_in(struct writer *w, const char *old_name, uint64_t bytes, uint64_t first_seq,
+                    uint64_t boot_seq, struct err *err)
 {
 	struct spare spare = { .fd = -1, .bytes = bytes, .salt = (uint32_t)rand_u64() };
 	char name[SEGMENT_NAME_SIZE];
@@ -344,7 +354,8 @@ static int sync_segment(struct writer *w, struct err *err)
 	if (w->is_dirty) {
 		rc = disk_fdatasync(w->fd);
 		if (rc < 0)
-			return err_sys(err, -rc, "sync segment %llu", (unsigned long long)w->header.number);
+			return err_sys(err, -rc, "sync segment %llu",
+			               (unsigned long long)w->header.number);
 		w->fdatasyncs++;
 	}
 	w->is_dirty = false;
@@ -361,7 +372,7 @@ static int rotate(struct writer *w, struct spare *spare, const struct entry *nex
 	struct closed *closed;
 
 	/* What is in the old one must not be missing under what comes: else a power cut leaves a hole, and a hole is damage. */
-	if (sync_segment(w, err) < 0) {
+	if (!MUTANT(no_sync_at_rotation) && sync_segment(w, err) < 0) {
 		disk_close(take_fd(&spare->fd));
 		return -1;
 	}
@@ -377,7 +388,8 @@ static int rotate(struct writer *w, struct spare *spare, const struct entry *nex
 }
 
 /* Where a frame goes that follows @off; UINT64_MAX when this segment must not take it. */
-static uint64_t place(const struct writer *w, const struct entry *entry, uint64_t off, bool into_reserve)
+static uint64_t place(const struct writer *w, const struct entry *entry, uint64_t off,
+                      bool into_reserve)
 {
 	uint64_t limit = into_reserve ? w->bytes : w->bytes - w->reserve_bytes;
 	uint64_t at = segment_next(off);
@@ -398,9 +410,11 @@ static int pad_to(struct buf *out, uint64_t bytes, struct err *err)
 }
 
 /* As many entries as the segment takes, from *inout on, as one write. */
-static int write_chunk(struct writer *w, const struct list *entries, struct list **inout, bool into_reserve, struct err *err)
+static int write_chunk(struct writer *w, const struct list *entries, struct list **inout,
+                       bool into_reserve, struct err *err)
 {
-	uint64_t base = w->is_begun ? (w->fresh ? block_up(w->off) : segment_next(w->off)) : 0;
+	bool aligned = w->fresh && !MUTANT(no_block_boundary);
+	uint64_t base = w->is_begun ? (aligned ? block_up(w->off) : segment_next(w->off)) : 0;
 	uint64_t off = w->is_begun ? base : SEGMENT_FIRST, last = w->last;
 	uint8_t header[SEGMENT_HEADER_BYTES];
 	uint32_t crc = w->crc;
@@ -430,7 +444,8 @@ static int write_chunk(struct writer *w, const struct list *entries, struct list
 		return 0;
 	rc = disk_pwrite(w->fd, w->out.data, w->out.len, base);
 	if (rc < 0)
-		return err_sys(err, -rc, "write segment %llu", (unsigned long long)w->header.number);
+		return err_sys(err, -rc, "write segment %llu",
+		               (unsigned long long)w->header.number);
 	w->bytes_written += w->out.len;
 	w->is_begun = true;
 	w->is_dirty = true;
@@ -443,7 +458,8 @@ static int write_chunk(struct writer *w, const struct list *entries, struct list
 }
 
 /* No segment to go on with. What was accepted while there still seemed to be room may use the last stretch. */
-static int write_last_stretch(struct writer *w, const struct list *entries, struct list **inout, int why, struct err *err)
+static int write_last_stretch(struct writer *w, const struct list *entries, struct list **inout,
+                              int why, struct err *err)
 {
 	struct list *before = *inout;
 
@@ -452,7 +468,8 @@ static int write_last_stretch(struct writer *w, const struct list *entries, stru
 	return *inout == before ? err_sys(err, -why, "make the next segment") : 0;
 }
 
-static int write_entries(struct writer *w, const struct list *entries, struct list *l, struct err *err)
+static int write_entries(struct writer *w, const struct list *entries, struct list *l,
+                         struct err *err)
 {
 	while (l != entries) {
 		struct entry *entry = list_entry(l, struct entry, link);
@@ -461,19 +478,23 @@ static int write_entries(struct writer *w, const struct list *entries, struct li
 		int rc;
 
 		/* The last stretch is for what a full disk must still be able to do: see journal_append(). */
-		if (write_chunk(w, entries, &l, entry->reserve && !shelf_has_spare(w->shelf), err) < 0)
+		if (write_chunk(w, entries, &l, entry->reserve && !shelf_has_spare(w->shelf), err) <
+		    0)
 			return -1;
 		if (l != before)
 			continue;
-		rc = take_spare(w->shelf, w->dir, w->segment_bytes, bytes_for(w, frame_bytes(entry)), &spare);
-		rc = rc < 0 ? write_last_stretch(w, entries, &l, rc, err) : rotate(w, &spare, entry, err);
+		rc = take_spare(w->shelf, w->dir, w->segment_bytes,
+		                bytes_for(w, frame_bytes(entry)), &spare);
+		rc = rc < 0 ? write_last_stretch(w, entries, &l, rc, err)
+		            : rotate(w, &spare, entry, err);
 		if (rc < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int write_from(struct writer *w, const struct list *entries, struct list *first, bool sync, struct err *err)
+static int write_from(struct writer *w, const struct list *entries, struct list *first, bool sync,
+                      struct err *err)
 {
 	ensure(w->fd >= 0);
 	if (first != entries) {
@@ -481,7 +502,7 @@ static int write_from(struct writer *w, const struct list *entries, struct list 
 		if (write_entries(w, entries, first, err) < 0)
 			return -1;
 	}
-	if (!sync || MUTANT(reply_before_sync))
+	if (!sync || (first != entries && MUTANT(reply_before_sync)))
 		return 0;
 	return sync_segment(w, err);
 }
@@ -515,15 +536,16 @@ static int replace_slots(struct writer *w, struct err *err)
 	return 0;
 }
 
-int writer_recover(struct writer *w, const struct buf *image, uint64_t released, const struct list *entries,
-		   bool *inout_snapshot_done, struct err *err)
+int writer_recover(struct writer *w, const struct buf *image, uint64_t released,
+                   const struct list *entries, bool *inout_snapshot_done, struct err *err)
 {
 	/* A batch that spans segments may have been synced in part: that part stays where it is. */
 	uint64_t kept = MAX(released, w->synced), boot_seq = 0, need = 0;
 	struct list *first = entries->next;
 	int rc;
 
-	if (!*inout_snapshot_done && released && snapshot_write(w->dir, released, image->data, image->len, err) < 0)
+	if (!*inout_snapshot_done && released &&
+	    snapshot_write(w->dir, released, image->data, image->len, err) < 0)
 		return -1;
 	*inout_snapshot_done = true;
 	if (w->slot_failed && replace_slots(w, err) < 0)

@@ -56,7 +56,7 @@ struct shelf {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	struct spare spare;
-	bool making;	      /* the helper is at it */
+	bool making;          /* the helper is at it */
 	int spare_errno;      /* why the last attempt failed, 0: it did not */
 	uint64_t next_number; /* of the next file; numbers rise in the order of use */
 	struct list closed;
@@ -77,13 +77,13 @@ struct writer {
 
 	int fd; /* -1: no segment */
 	struct segment_header header;
-	bool is_begun;	 /* its header was written */
-	uint64_t bytes;	 /* its size */
-	uint64_t off;	 /* where the next frame goes at the earliest */
-	uint32_t crc;	 /* of its last record */
-	bool fresh;	 /* nothing was written since the last sync: begin on a block boundary */
-	bool is_dirty;	 /* something was */
-	uint64_t last;	 /* last seq written */
+	bool is_begun;   /* its header was written */
+	uint64_t bytes;  /* its size */
+	uint64_t off;    /* where the next frame goes at the earliest */
+	uint32_t crc;    /* of its last record */
+	bool fresh;      /* nothing was written since the last sync: begin on a block boundary */
+	bool is_dirty;   /* something was */
+	uint64_t last;   /* last seq written */
 	uint64_t synced; /* last seq known durable */
 
 	int slot_fd;
@@ -100,18 +100,21 @@ void writer_release(struct writer *w);
 NODISCARD int writer_open_slots(struct writer *w, unsigned next_slot, struct err *err);
 
 /* Take a spare that has room for @need bytes of records, or make one. RESOURCE_EXHAUSTED when the disk is full. */
-NODISCARD int writer_begin(struct writer *w, uint64_t first_seq, uint64_t boot_seq, uint64_t need, struct err *err);
+NODISCARD int writer_begin(struct writer *w, uint64_t first_seq, uint64_t boot_seq, uint64_t need,
+                           struct err *err);
 /* The same in the blocks of an old segment that nobody needs. */
-NODISCARD int writer_begin_in(struct writer *w, const char *old_name, uint64_t bytes, uint64_t first_seq, uint64_t boot_seq,
-			      struct err *err);
+NODISCARD int writer_begin_in(struct writer *w, const char *old_name, uint64_t bytes,
+                              uint64_t first_seq, uint64_t boot_seq, struct err *err);
 /* Write @entries (they stay the caller's) and, with @sync, make them and all before them durable. Any error: dead. */
-NODISCARD int writer_batch(struct writer *w, const struct list *entries, bool sync, struct err *err);
+NODISCARD int writer_batch(struct writer *w, const struct list *entries, bool sync,
+                           struct err *err);
 /*
  * writer_recover - after a failure: @image, the snapshot of all that was released (up to @released), then a new segment with
  * @entries, then the slot. @inout_snapshot_done keeps a retry from writing the snapshot twice.
  */
-NODISCARD int writer_recover(struct writer *w, const struct buf *image, uint64_t released, const struct list *entries,
-			     bool *inout_snapshot_done, struct err *err);
+NODISCARD int writer_recover(struct writer *w, const struct buf *image, uint64_t released,
+                             const struct list *entries, bool *inout_snapshot_done,
+                             struct err *err);
 /* Clean stop: `synced` itself. */
 NODISCARD int writer_sync_slots(struct writer *w, struct err *err);
 

@@ -17,9 +17,13 @@
 /* A snapshot holds whole objects: a request of 1 MiB, and what later records added to it. */
 #define SNAP_MAX_BYTES (8 * RECORD_MAX_BYTES)
 
-#define KIND(name_, msg_, class_, reserve_)                                                                      \
-	[RECORD_##name_] = { .kind = RECORD_##name_, .name = #name_, .class = (class_), .reserve = (reserve_),   \
-			     .desc = rec_##msg_##_fields, .struct_size = sizeof(rec_##msg_) }
+#define KIND(name_, msg_, class_, reserve_)                                                        \
+	[RECORD_##name_] = { .kind = RECORD_##name_,                                               \
+		             .name = #name_,                                                       \
+		             .class = (class_),                                                    \
+		             .reserve = (reserve_),                                                \
+		             .desc = rec_##msg_##_fields,                                          \
+		             .struct_size = sizeof(rec_##msg_) }
 
 /* clang-format off */
 static const struct record_info infos[] = {
@@ -86,14 +90,15 @@ static uint32_t chain_seed(uint32_t salt, uint32_t prev)
 	return crc32c(salt, bytes, sizeof(bytes));
 }
 
-int record_encode(struct buf *out, const struct record *rec, uint32_t salt, uint32_t *inout_crc, struct err *err)
+int record_encode(struct buf *out, const struct record *rec, uint32_t salt, uint32_t *inout_crc,
+                  struct err *err)
 {
 	uint32_t crc;
 	uint8_t *p;
 
 	if (rec->len > max_bytes(rec->kind))
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "record %s: %u bytes, the limit is %u", record_name(rec->kind), rec->len,
-			       max_bytes(rec->kind));
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "record %s: %u bytes, the limit is %u",
+		               record_name(rec->kind), rec->len, max_bytes(rec->kind));
 	p = (uint8_t *)buf_reserve(out, RECORD_FRAME_BYTES + (size_t)rec->len);
 	if (!p)
 		return buf_err_full(out, record_name(rec->kind), err);
@@ -122,7 +127,8 @@ static bool is_zero(const uint8_t *p, size_t len)
 	return true;
 }
 
-enum record_parse record_decode_header(const uint8_t *data, size_t len, uint32_t salt, struct record *ret)
+enum record_parse record_decode_header(const uint8_t *data, size_t len, uint32_t salt,
+                                       struct record *ret)
 {
 	struct record rec;
 
@@ -137,14 +143,15 @@ enum record_parse record_decode_header(const uint8_t *data, size_t len, uint32_t
 		.synced_seq = get_le64(data + 24),
 		.payload = data + RECORD_HEADER_BYTES,
 	};
-	if (get_le32(data + 32) != crc32c(salt, data, 32) || rec.len > max_bytes(rec.kind) || !rec.seq)
+	if (get_le32(data + 32) != crc32c(salt, data, 32) || rec.len > max_bytes(rec.kind) ||
+	    !rec.seq)
 		return RECORD_DAMAGED;
 	*ret = rec;
 	return RECORD_OK;
 }
 
-enum record_parse record_decode(const uint8_t *data, size_t len, uint32_t salt, uint32_t *inout_crc, struct record *ret,
-				size_t *ret_size)
+enum record_parse record_decode(const uint8_t *data, size_t len, uint32_t salt, uint32_t *inout_crc,
+                                struct record *ret, size_t *ret_size)
 {
 	enum record_parse parse;
 	struct record rec;

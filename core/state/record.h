@@ -29,7 +29,7 @@
 
 #define RECORD_HEADER_BYTES 36
 #define RECORD_FRAME_BYTES  (RECORD_HEADER_BYTES + 4)
-#define RECORD_VERSION	    1
+#define RECORD_VERSION      1
 
 /* Numbers are on disk: never reused. */
 enum record_kind {
@@ -57,7 +57,7 @@ enum record_kind {
 	RECORD_PLUGIN_SEEN = 50,
 	RECORD_PLUGIN_ACKED = 51,
 	RECORD_PLUGIN_FORGOTTEN = 52,
-	RECORD_PLUGIN_CAPPED = 53, /* the oldest owed notification of an absent name is dropped: cursor and since move to seq */
+	RECORD_PLUGIN_CAPPED = 53, /* an absent name is owed too much: cursor and since move on */
 	RECORD_IMAGE_ADDED = 60,
 	RECORD_IMAGE_NAMED = 61,
 	RECORD_IMAGE_REMOVED = 62,
@@ -84,29 +84,33 @@ struct record {
 
 struct record_info {
 	enum record_kind kind;
-	const char *name; /* "CONTAINER_EXITED" */
+	const char *name;        /* "CONTAINER_EXITED" */
 	enum record_class class; /* default class (design D4) */
-	bool reserve;	  /* may use the segment's last 256 KiB: what a full disk must still be able to do */
+	bool reserve; /* may use the segment's last 256 KiB: what a full disk must still be able to do */
 	const pb_msgdesc_t *desc;
 	size_t struct_size;
 };
 
 /* NULL: unknown kind */
 const struct record_info *record_info(uint16_t kind);
-const char *record_name(uint16_t kind); /* "kind 77" style is the caller's; unknown gives "UNKNOWN" */
+const char *
+record_name(uint16_t kind); /* "kind 77" style is the caller's; unknown gives "UNKNOWN" */
 
 /* Append the frame; *inout_crc is the previous record's crc in this segment (salt for the first) and becomes this one's. */
-NODISCARD int record_encode(struct buf *out, const struct record *rec, uint32_t salt, uint32_t *inout_crc, struct err *err);
+NODISCARD int record_encode(struct buf *out, const struct record *rec, uint32_t salt,
+                            uint32_t *inout_crc, struct err *err);
 
 enum record_parse {
 	RECORD_OK,
-	RECORD_SHORT,  /* ends before the frame does, or zeros: end of what was written */
+	RECORD_SHORT,   /* ends before the frame does, or zeros: end of what was written */
 	RECORD_DAMAGED, /* header or payload crc wrong */
 };
 /* On OK *ret points into @data and *ret_size is the whole frame. */
-NODISCARD enum record_parse record_decode(const uint8_t *data, size_t len, uint32_t salt, uint32_t *inout_crc,
-					  struct record *ret, size_t *ret_size);
+NODISCARD enum record_parse record_decode(const uint8_t *data, size_t len, uint32_t salt,
+                                          uint32_t *inout_crc, struct record *ret,
+                                          size_t *ret_size);
 /* Header alone (its own crc): used to search for synced_seq after damage. */
-NODISCARD enum record_parse record_decode_header(const uint8_t *data, size_t len, uint32_t salt, struct record *ret);
+NODISCARD enum record_parse record_decode_header(const uint8_t *data, size_t len, uint32_t salt,
+                                                 struct record *ret);
 
 #endif

@@ -13,12 +13,12 @@
 #include "core/base/str.h"
 #include "core/journal/disk.h"
 
-#define FD_BASE	     (1 << 24) /* far from real descriptors: mixing them up is an EBADF */
-#define MAX_FDS	     256
-#define MAX_FILES    128
-#define MAX_DIRS     16
-#define MAX_WATCHES  4
-#define NAME_BYTES   72
+#define FD_BASE     (1 << 24) /* far from real descriptors: mixing them up is an EBADF */
+#define MAX_FDS     256
+#define MAX_FILES   128
+#define MAX_DIRS    16
+#define MAX_WATCHES 4
+#define NAME_BYTES  72
 
 /* Contents are immutable and shared between versions and clones. NULL is a block of zeros. */
 struct content {
@@ -140,7 +140,8 @@ static struct content *garbage(void)
 
 static bool same_content(const struct content *a, const struct content *b)
 {
-	return a == b || (a && b && a->hash == b->hash && memcmp(a->data, b->data, DISK_BLOCK) == 0);
+	return a == b ||
+	       (a && b && a->hash == b->hash && memcmp(a->data, b->data, DISK_BLOCK) == 0);
 }
 
 /* --- blocks and files */
@@ -232,7 +233,8 @@ static int find_file(const struct simdisk *disk, int dir, const char *name)
 	for (int i = 0; i < MAX_FILES; i++) {
 		const struct file *file = &disk->files[i];
 
-		if (file->exists && file_place(file)->dir == dir && streq(file_place(file)->name, name))
+		if (file->exists && file_place(file)->dir == dir &&
+		    streq(file_place(file)->name, name))
 			return i;
 	}
 	return -1;
@@ -280,7 +282,8 @@ struct simdisk *simdisk_clone(const struct simdisk *disk)
 		for (size_t k = 0; k < file->nblocks; k++) {
 			struct block *block = &file->blocks[k];
 
-			block->versions = xmemdup(block->versions, block->count * sizeof(struct content *));
+			block->versions =
+				xmemdup(block->versions, block->count * sizeof(struct content *));
 			for (size_t v = 0; v < block->count; v++)
 				content_ref(block->versions[v]);
 		}
@@ -424,7 +427,8 @@ int disk_open_dir(const char *path, bool create)
 	for (int i = 0; dir < 0 && i < MAX_DIRS; i++) {
 		if (current->dirs[i])
 			continue;
-		current->dirs[i] = xstrdup(path); /* durable at once: what is tested is what is in it */
+		current->dirs[i] =
+			xstrdup(path); /* durable at once: what is tested is what is in it */
 		dir = i;
 	}
 	ensure(dir >= 0);
@@ -510,7 +514,9 @@ ssize_t disk_pread(int fd, void *data, size_t len, uint64_t off)
 		uint64_t at = off + done;
 		size_t in = at % DISK_BLOCK, n = MIN(len - done, DISK_BLOCK - in);
 		const struct content *content =
-			at / DISK_BLOCK < file->nblocks ? block_cached(&file->blocks[at / DISK_BLOCK]) : NULL;
+			at / DISK_BLOCK < file->nblocks
+				? block_cached(&file->blocks[at / DISK_BLOCK])
+				: NULL;
 
 		if (content)
 			memcpy(p + done, content->data + in, n);
@@ -574,7 +580,8 @@ int disk_truncate(int fd, uint64_t bytes)
 
 	if (!step(current))
 		return -EIO;
-	ensure(bytes % DISK_BLOCK == 0 || bytes >= file_size(file) || bytes / DISK_BLOCK + 1 >= file->nblocks);
+	ensure(bytes % DISK_BLOCK == 0 || bytes >= file_size(file) ||
+	       bytes / DISK_BLOCK + 1 >= file->nblocks);
 	for (size_t i = (bytes + DISK_BLOCK - 1) / DISK_BLOCK; i < file->nblocks; i++) {
 		block_push(&file->blocks[i], NULL);
 		file->blocks[i].allocated = false;
@@ -792,7 +799,8 @@ static void settle(struct simdisk *disk)
 		for (size_t k = 0; k < i; k++) {
 			struct file *b = &disk->files[k];
 
-			if (!b->exists || a->places[0].dir < 0 || b->places[0].dir != a->places[0].dir ||
+			if (!b->exists || a->places[0].dir < 0 ||
+			    b->places[0].dir != a->places[0].dir ||
 			    !streq(a->places[0].name, b->places[0].name))
 				continue;
 			if (a->places[0].when > b->places[0].when)
@@ -811,9 +819,11 @@ static uint64_t next_random(uint64_t *state)
 }
 
 /* The option of each choice in outcome number @n of the sampled ones. */
-static size_t sampled(const struct choice *choices, size_t count, size_t n, size_t i, uint64_t *random)
+static size_t sampled(const struct choice *choices, size_t count, size_t n, size_t i,
+                      uint64_t *random)
 {
-	size_t options = choices[i].options, newest = choices[i].what == CHOOSE_BLOCK ? options - 2 : options - 1;
+	size_t options = choices[i].options,
+	       newest = choices[i].what == CHOOSE_BLOCK ? options - 2 : options - 1;
 
 	if (n == 0)
 		return 0; /* nothing of it arrived */
@@ -828,8 +838,8 @@ static size_t sampled(const struct choice *choices, size_t count, size_t n, size
 	return next_random(random) % options;
 }
 
-size_t simdisk_power_cuts(const struct simdisk *disk, size_t limit, uint64_t seed, void (*fn)(void *arg, struct simdisk *outcome),
-			  void *arg)
+size_t simdisk_power_cuts(const struct simdisk *disk, size_t limit, uint64_t seed,
+                          void (*fn)(void *arg, struct simdisk *outcome), void *arg)
 {
 	cleanup_free struct choice *choices = NULL;
 	size_t count = list_choices(disk, &choices), product = 1, total;
@@ -843,7 +853,8 @@ size_t simdisk_power_cuts(const struct simdisk *disk, size_t limit, uint64_t see
 		size_t rest = n;
 
 		for (size_t i = 0; i < count; i++) {
-			size_t option = product <= limit ? rest % choices[i].options : sampled(choices, count, n, i, &random);
+			size_t option = product <= limit ? rest % choices[i].options
+			                                 : sampled(choices, count, n, i, &random);
 
 			rest /= choices[i].options;
 			decide(outcome, &choices[i], option);
@@ -857,7 +868,8 @@ size_t simdisk_power_cuts(const struct simdisk *disk, size_t limit, uint64_t see
 
 /* --- rot */
 
-static bool find_rottable(const struct simdisk *disk, size_t which, size_t *ret_file, size_t *ret_block, size_t *ret_total)
+static bool find_rottable(const struct simdisk *disk, size_t which, size_t *ret_file,
+                          size_t *ret_block, size_t *ret_total)
 {
 	size_t n = 0;
 
@@ -903,7 +915,8 @@ void simdisk_rot_name(const struct simdisk *disk, size_t which, char *text, size
 	size_t file, block, total;
 
 	ensure(find_rottable(disk, which, &file, &block, &total));
-	ignore(snprintf(text, size, "%s block %zu", file_place(&disk->files[file])->name, block)); /* cut is fine */
+	ignore(snprintf(text, size, "%s block %zu", file_place(&disk->files[file])->name,
+	                block)); /* cut is fine */
 }
 
 /* --- comparing and showing */
@@ -952,8 +965,10 @@ void simdisk_print(const struct simdisk *disk)
 
 		if (!file->exists)
 			continue;
-		printf("    %s%s%s (%llu bytes):", file_place(file)->dir < 0 ? "(unlinked)" : file_place(file)->name,
-		       file->nplaces > 1 ? "?" : "", file->nsizes > 1 ? " size?" : "", (unsigned long long)file_size(file));
+		printf("    %s%s%s (%llu bytes):",
+		       file_place(file)->dir < 0 ? "(unlinked)" : file_place(file)->name,
+		       file->nplaces > 1 ? "?" : "", file->nsizes > 1 ? " size?" : "",
+		       (unsigned long long)file_size(file));
 		for (size_t k = 0; k < file->nblocks; k++) {
 			const struct block *block = &file->blocks[k];
 

@@ -42,7 +42,14 @@ uint64_t simdisk_steps(const struct simdisk *disk); /* so far, of calls that cou
 /* Calls between outside(true) and outside(false) are another process's: no step, not stopped. */
 void simdisk_outside(struct simdisk *disk, bool outside);
 
-enum simdisk_op { SIMDISK_PWRITE, SIMDISK_FDATASYNC, SIMDISK_FSYNC, SIMDISK_RENAME, SIMDISK_UNLINK, SIMDISK_CREATE };
+enum simdisk_op {
+	SIMDISK_PWRITE,
+	SIMDISK_FDATASYNC,
+	SIMDISK_FSYNC,
+	SIMDISK_RENAME,
+	SIMDISK_UNLINK,
+	SIMDISK_CREATE
+};
 /* The @n-th call of this kind from now on fails with @sys (and those after it, when @all). n = 0: none does any more. */
 void simdisk_fail(struct simdisk *disk, enum simdisk_op op, uint64_t n, int sys, bool all);
 /* At most this many blocks, then ENOSPC; 0: no limit. */
@@ -57,8 +64,8 @@ void simdisk_kill(struct simdisk *disk);
  * (all old, all new, each single one different) and a seeded choice of the others.
  * Returns how many.
  */
-size_t simdisk_power_cuts(const struct simdisk *disk, size_t limit, uint64_t seed, void (*fn)(void *arg, struct simdisk *outcome),
-			  void *arg);
+size_t simdisk_power_cuts(const struct simdisk *disk, size_t limit, uint64_t seed,
+                          void (*fn)(void *arg, struct simdisk *outcome), void *arg);
 
 /* Number of blocks that can rot (one version, not zero, in a file with a name), and the rot of one of them. */
 size_t simdisk_rottable(const struct simdisk *disk);

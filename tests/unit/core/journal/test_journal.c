@@ -32,7 +32,7 @@
 #define SEGMENT_BYTES (64 * 1024)
 
 /* Faults that the wrapped calls below inject; the tests run one after the other. */
-static int fail_fdatasync, fail_create, fail_pwrite;
+static _Atomic int fail_fdatasync, fail_create, fail_pwrite;
 
 int __real_disk_fdatasync(int fd);
 int __real_disk_open(int dir, const char *name, int flags);
@@ -119,7 +119,11 @@ static int try_open(struct fixture *f, enum journal_mode mode, struct err *err)
 		.mode = mode,
 		.segment_bytes = f->segment_bytes,
 		.keep_bytes = f->keep_bytes,
-		.boot = { .machine_id = { 1 }, .boot_id = { 2 }, .dev = 3, .ino = 4, .version = (char *)"1.2.3" },
+		.boot = { .machine_id = { 1 },
+		          .boot_id = { 2 },
+		          .dev = 3,
+		          .ino = 4,
+		          .version = (char *)"1.2.3" },
 		.truncate = f->truncate,
 		.inline_io = !f->threads,
 	};
@@ -170,7 +174,8 @@ static uint64_t add_pod(struct fixture *f)
 	cleanup_free char *id = xasprintf("%064x", ++f->images);
 	rec_Sandbox msg = { .id = id, .name = id, .uid = (char *)"u", .ns = (char *)"n" };
 	struct err err = { 0 };
-	uint64_t seq = journal_append(f->journal, RECORD_SANDBOX_CREATING, RECORD_WRITTEN, &msg, &err);
+	uint64_t seq =
+		journal_append(f->journal, RECORD_SANDBOX_CREATING, RECORD_WRITTEN, &msg, &err);
 
 	assert_int_not_equal(seq, 0);
 	return seq;
@@ -327,8 +332,11 @@ static void drain_syncs_what_was_only_written(void **arg)
 static void what_was_appended_before_the_start_moves_with_it(void **arg)
 {
 	struct fixture *f = *arg;
-	struct journal_args args = { .dir = f->dir, .state = f->state = state_new(), .segment_bytes = SEGMENT_BYTES,
-				     .boot = { .version = (char *)"1" }, .inline_io = true };
+	struct journal_args args = { .dir = f->dir,
+		                     .state = f->state = state_new(),
+		                     .segment_bytes = SEGMENT_BYTES,
+		                     .boot = { .version = (char *)"1" },
+		                     .inline_io = true };
 	struct err err = { 0 };
 
 	f->journal = journal_open(&args, &f->report, &err);
@@ -397,7 +405,8 @@ static void a_torn_tail_is_dropped_and_counted(void **arg)
 	add_pod(f);
 	turns(f, 2);
 	kill_journal(f);
-	poke(segment, 3 * DISK_BLOCK + 40, noise, sizeof(noise)); /* the pod's payload: header, BOOT, image, pod */
+	poke(segment, 3 * DISK_BLOCK + 40, noise,
+	     sizeof(noise)); /* the pod's payload: header, BOOT, image, pod */
 	open_journal(f);
 	assert_int_equal(f->report.last_seq, 2);
 	assert_int_equal(f->report.torn_records, 1);
@@ -636,7 +645,8 @@ static void a_start_with_many_closed_segments_folds_them(void **arg)
 		must_add_image(f, 1);
 		turns(f, 2);
 		journal_stats(f->journal, &stats);
-		assert_int_equal(stats.snapshots, life == 9); /* its nine predecessors are more than eight */
+		assert_int_equal(stats.snapshots,
+		                 life == 9); /* its nine predecessors are more than eight */
 		kill_journal(f);
 	}
 	open_journal(f);
@@ -667,7 +677,8 @@ static void history_is_visited_from_the_first_record_on(void **arg)
 	f->keep_bytes = 64 * SEGMENT_BYTES;
 	open_journal(f);
 	fill(f, 4);
-	assert_int_equal(journal_visit(f->dir, count_visit, &last, &report, &err), 0); /* beside a living daemon */
+	assert_int_equal(journal_visit(f->dir, count_visit, &last, &report, &err),
+	                 0); /* beside a living daemon */
 	assert_int_equal(last, journal_released_seq(f->journal));
 	assert_int_equal(report.records, last);
 }
@@ -734,7 +745,9 @@ static void after_a_failed_sync_nothing_is_answered_until_a_new_segment_holds_it
 	err_clear(&err);
 	assert_int_equal(add_image(f, 1, &err), 0); /* refused */
 	assert_int_equal(err.code, CODE_UNAVAILABLE);
-	assert_int_not_equal(journal_append(f->journal, RECORD_PLUGIN_ACKED, RECORD_WRITTEN, &ack, &err), 0); /* waits */
+	assert_int_not_equal(
+		journal_append(f->journal, RECORD_PLUGIN_ACKED, RECORD_WRITTEN, &ack, &err),
+		0); /* waits */
 	err_clear(&err);
 	assert_int_equal(journal_drain(f->journal, 100, &err), -1);
 
@@ -777,7 +790,9 @@ static void a_full_disk_still_takes_what_empties_it(void **arg)
 	added = f->images - 1;
 	for (unsigned i = 1; i <= added; i++) {
 		assert_int_equal(str_format(id, sizeof(id), "%064x", i), 0);
-		assert_int_not_equal(journal_append(f->journal, RECORD_IMAGE_REMOVED, RECORD_SYNCED, &ref, &err), 0);
+		assert_int_not_equal(
+			journal_append(f->journal, RECORD_IMAGE_REMOVED, RECORD_SYNCED, &ref, &err),
+			0);
 	}
 	turns(f, 3);
 	assert_int_equal(count_images(f), 0);
@@ -842,7 +857,7 @@ static void a_start_on_a_full_disk_with_nothing_to_reuse_runs_and_waits(void **a
 	fail_create = 0;
 	for (int i = 0; i < 20 && f->nreleased < 1; i++)
 		ignore(loop_turn(f->loop, true)); /* virtual time: the retry is due */
-	assert_int_equal(f->nreleased, 1); /* BOOT, at last */
+	assert_int_equal(f->nreleased, 1);        /* BOOT, at last */
 	assert_int_equal(f->state->boot.seq, 3);
 	must_add_image(f, 1);
 	turns(f, 2);
@@ -903,7 +918,8 @@ static void threads_write_and_a_child_folds(void **arg)
 		must_add_image(f, 500);
 		add_pod(f);
 		if (i % 3 == 0)
-			ignore(loop_turn(f->loop, false)); /* some batches are small, some are not */
+			ignore(loop_turn(f->loop,
+			                 false)); /* some batches are small, some are not */
 	}
 	assert_int_equal(journal_drain(f->journal, 10000, &err), 0);
 	assert_int_equal(f->nreleased, 600);

@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "core/base/codec.h"
 #include "core/base/fsx.h"
+#include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/journal/spool.h"
@@ -27,6 +29,7 @@ static int setup(void **arg)
 	struct fixture *f = xcalloc(1, sizeof(*f));
 	struct err err = { 0 };
 
+	log_set_level(LOG_LEVEL_ERROR);
 	assert_int_equal(str_copy(f->root, sizeof(f->root), "/tmp/coracle-spool-XXXXXX"), 0);
 	assert_non_null(mkdtemp(f->root));
 	f->spool = spool_new(f->root, &err);
@@ -57,14 +60,16 @@ static bool is_at(const struct fixture *f, const char *place, const char *name)
 	return fsx_exists(path);
 }
 
-static void put(const struct fixture *f, const char *place, const char *name, const void *data, size_t len)
+static void put(const struct fixture *f, const char *place, const char *name, const void *data,
+                size_t len)
 {
 	cleanup_free char *path = path_of(f, place, name);
 
 	assert_int_equal(fsx_write(AT_FDCWD, path, data, len, 0600), 0);
 }
 
-static void put_record(const struct fixture *f, const char *place, const char *name, const char *id, bool filled)
+static void put_record(const struct fixture *f, const char *place, const char *name, const char *id,
+                       bool filled)
 {
 	struct exit_record rec = { .filled = filled, .pid = 42, .start_ticks = 7, .started_ns = 5 };
 	uint8_t data[EXIT_RECORD_BYTES];
@@ -85,9 +90,11 @@ static enum exit_verdict on_exit_record(void *arg, const char *id, const struct 
 	size_t len = strlen(f->log);
 
 	if (rec)
-		ignore(str_format(f->log + len, sizeof(f->log) - len, "%s:%u ", id, rec->exit_code)); /* asserted on */
+		ignore(str_format(f->log + len, sizeof(f->log) - len, "%s:%u ", id,
+		                  rec->exit_code)); /* asserted on */
 	else
-		ignore(str_format(f->log + len, sizeof(f->log) - len, "%s:damaged ", id)); /* asserted on */
+		ignore(str_format(f->log + len, sizeof(f->log) - len, "%s:damaged ",
+		                  id)); /* asserted on */
 	return f->verdict;
 }
 
@@ -159,6 +166,20 @@ static void damage_is_told_by_name(void **arg)
 	assert_true(is_at(f, "bad", "c4"));
 }
 
+static void a_record_of_a_newer_version_is_left_alone(void **arg)
+{
+	struct fixture *f = *arg;
+	struct exit_record rec = { .id = "c1", .filled = true, .exited_ns = 9 };
+	uint8_t data[EXIT_RECORD_BYTES];
+
+	exit_record_encode(&rec, data);
+	put_le16(data + 8, EXIT_RECORD_VERSION + 1);
+	put_le32(data + 132, crc32c(0, data, 132));
+	put(f, "new", "c1", data, sizeof(data));
+	assert_int_equal(scan(f, EXIT_BAD), 0);
+	assert_true(is_at(f, "new", "c1"));
+}
+
 static void what_no_monitor_made_is_put_away_unasked(void **arg)
 {
 	struct fixture *f = *arg;
@@ -178,7 +199,8 @@ static void one_container_is_looked_for_in_new_then_in_tmp(void **arg)
 	f->verdict = EXIT_APPENDED;
 	assert_false(spool_scan_one(f->spool, "c1", true, on_exit_record, f));
 	put_record(f, "tmp", "c1", "c1", false);
-	assert_false(spool_scan_one(f->spool, "c1", true, on_exit_record, f)); /* the monitor is not done */
+	assert_false(spool_scan_one(f->spool, "c1", true, on_exit_record,
+	                            f)); /* the monitor is not done */
 	put_record(f, "tmp", "c1", "c1", true);
 	assert_false(spool_scan_one(f->spool, "c1", false, on_exit_record, f));
 	assert_true(spool_scan_one(f->spool, "c1", true, on_exit_record, f));
@@ -255,13 +277,19 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(directories_are_made_for_us_alone, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_record_stays_until_its_exit_is_consumed, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_record_stays_until_its_exit_is_consumed, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(verdicts_move_and_delete, setup, teardown),
 		cmocka_unit_test_setup_teardown(damage_is_told_by_name, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_no_monitor_made_is_put_away_unasked, setup, teardown),
-		cmocka_unit_test_setup_teardown(one_container_is_looked_for_in_new_then_in_tmp, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_record_of_a_newer_version_is_left_alone, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(what_no_monitor_made_is_put_away_unasked, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(one_container_is_looked_for_in_new_then_in_tmp,
+		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(tmp_is_listed, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_read_only_spool_moves_nothing_and_makes_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_read_only_spool_moves_nothing_and_makes_nothing,
+		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(a_rename_into_new_wakes_the_loop, setup, teardown),
 	};
 

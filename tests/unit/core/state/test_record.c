@@ -11,9 +11,13 @@
 
 static struct record sample(const char *payload)
 {
-	return (struct record){ .seq = 7, .time_ns = INT64_C(1700000000000000001), .kind = RECORD_CONTAINER_EXITED,
-				.version = RECORD_VERSION, .synced_seq = 5, .payload = (const uint8_t *)payload,
-				.len = (uint32_t)strlen(payload) };
+	return (struct record){ .seq = 7,
+		                .time_ns = INT64_C(1700000000000000001),
+		                .kind = RECORD_CONTAINER_EXITED,
+		                .version = RECORD_VERSION,
+		                .synced_seq = 5,
+		                .payload = (const uint8_t *)payload,
+		                .len = (uint32_t)strlen(payload) };
 }
 
 static void encode(struct buf *out, const struct record *rec, uint32_t *inout_crc)
@@ -33,7 +37,8 @@ static void what_was_encoded_comes_back(void **arg UNUSED)
 	buf_init(&buf, 1024);
 	encode(&buf, &rec, &written);
 	assert_int_equal(buf.len, RECORD_FRAME_BYTES + 7);
-	assert_int_equal(record_decode((uint8_t *)buf.data, buf.len, SALT, &read, &again, &size), RECORD_OK);
+	assert_int_equal(record_decode((uint8_t *)buf.data, buf.len, SALT, &read, &again, &size),
+	                 RECORD_OK);
 	assert_int_equal(size, buf.len);
 	assert_int_equal(read, written);
 	assert_int_equal(again.seq, 7);
@@ -79,7 +84,9 @@ static void every_flipped_bit_is_noticed(void **arg UNUSED)
 		uint32_t read = SALT;
 
 		buf.data[bit / 8] ^= (char)(1 << bit % 8);
-		assert_int_not_equal(record_decode((uint8_t *)buf.data, buf.len, SALT, &read, &again, &size), RECORD_OK);
+		assert_int_not_equal(
+			record_decode((uint8_t *)buf.data, buf.len, SALT, &read, &again, &size),
+			RECORD_OK);
 		assert_int_equal(read, SALT);
 		buf.data[bit / 8] ^= (char)(1 << bit % 8);
 	}
@@ -98,10 +105,13 @@ static void a_cut_frame_and_zeros_are_an_end_not_damage(void **arg UNUSED)
 	for (size_t len = 0; len < buf.len; len++) {
 		uint32_t read = SALT;
 
-		assert_int_equal(record_decode((uint8_t *)buf.data, len, SALT, &read, &again, &size), RECORD_SHORT);
+		assert_int_equal(
+			record_decode((uint8_t *)buf.data, len, SALT, &read, &again, &size),
+			RECORD_SHORT);
 	}
 	crc = SALT;
-	assert_int_equal(record_decode(zeros, sizeof(zeros), SALT, &crc, &again, &size), RECORD_SHORT);
+	assert_int_equal(record_decode(zeros, sizeof(zeros), SALT, &crc, &again, &size),
+	                 RECORD_SHORT);
 }
 
 static void a_frame_is_good_only_behind_the_one_it_was_written_behind(void **arg UNUSED)
@@ -115,9 +125,14 @@ static void a_frame_is_good_only_behind_the_one_it_was_written_behind(void **arg
 	encode(&buf, &first, &crc);
 	at = buf.len;
 	encode(&buf, &second, &crc);
-	assert_int_equal(record_decode((uint8_t *)buf.data + at, buf.len - at, SALT, &read, &again, &size), RECORD_DAMAGED);
-	assert_int_equal(record_decode((uint8_t *)buf.data, buf.len, SALT, &read, &again, &size), RECORD_OK);
-	assert_int_equal(record_decode((uint8_t *)buf.data + at, buf.len - at, SALT, &read, &again, &size), RECORD_OK);
+	assert_int_equal(
+		record_decode((uint8_t *)buf.data + at, buf.len - at, SALT, &read, &again, &size),
+		RECORD_DAMAGED);
+	assert_int_equal(record_decode((uint8_t *)buf.data, buf.len, SALT, &read, &again, &size),
+	                 RECORD_OK);
+	assert_int_equal(
+		record_decode((uint8_t *)buf.data + at, buf.len - at, SALT, &read, &again, &size),
+		RECORD_OK);
 }
 
 static void a_frame_of_another_segment_is_damage(void **arg UNUSED)
@@ -129,9 +144,13 @@ static void a_frame_of_another_segment_is_damage(void **arg UNUSED)
 
 	buf_init(&buf, 1024);
 	encode(&buf, &rec, &crc);
-	assert_int_equal(record_decode((uint8_t *)buf.data, buf.len, SALT + 1, &other, &again, &size), RECORD_DAMAGED);
-	assert_int_equal(record_decode_header((uint8_t *)buf.data, buf.len, SALT + 1, &again), RECORD_DAMAGED);
-	assert_int_equal(record_decode_header((uint8_t *)buf.data, buf.len, SALT, &again), RECORD_OK);
+	assert_int_equal(
+		record_decode((uint8_t *)buf.data, buf.len, SALT + 1, &other, &again, &size),
+		RECORD_DAMAGED);
+	assert_int_equal(record_decode_header((uint8_t *)buf.data, buf.len, SALT + 1, &again),
+	                 RECORD_DAMAGED);
+	assert_int_equal(record_decode_header((uint8_t *)buf.data, buf.len, SALT, &again),
+	                 RECORD_OK);
 	assert_int_equal(again.synced_seq, 5);
 }
 
@@ -139,7 +158,9 @@ static void a_payload_over_the_limit_is_refused(void **arg UNUSED)
 {
 	cleanup(buf_release) struct buf buf = { 0 };
 	cleanup_free uint8_t *payload = calloc(1, RECORD_MAX_BYTES + 1);
-	struct record rec = { .seq = 1, .kind = RECORD_SANDBOX_CREATING, .version = 1, .payload = payload };
+	struct record rec = {
+		.seq = 1, .kind = RECORD_SANDBOX_CREATING, .version = 1, .payload = payload
+	};
 	struct err err = { 0 };
 	uint32_t crc = SALT;
 
@@ -175,12 +196,14 @@ static void each_kind_has_a_name_a_message_and_its_own_number(void **arg UNUSED)
 	assert_null(record_info(RECORD_INVALID));
 }
 
-static void what_empties_a_full_disk_may_use_the_reserve_and_nothing_that_fills_it(void **arg UNUSED)
+static void
+what_empties_a_full_disk_may_use_the_reserve_and_nothing_that_fills_it(void **arg UNUSED)
 {
-	const enum record_kind may[] = { RECORD_CONTAINER_EXITED,   RECORD_CONTAINER_STOPPING, RECORD_CONTAINER_REMOVING,
-					 RECORD_CONTAINER_REMOVED,  RECORD_SANDBOX_STOPPING,   RECORD_SANDBOX_STOPPED,
-					 RECORD_SANDBOX_REMOVING,   RECORD_SANDBOX_REMOVED,    RECORD_IMAGE_REMOVED,
-					 RECORD_PLUGIN_ACKED };
+	const enum record_kind may[] = { RECORD_CONTAINER_EXITED,   RECORD_CONTAINER_STOPPING,
+		                         RECORD_CONTAINER_REMOVING, RECORD_CONTAINER_REMOVED,
+		                         RECORD_SANDBOX_STOPPING,   RECORD_SANDBOX_STOPPED,
+		                         RECORD_SANDBOX_REMOVING,   RECORD_SANDBOX_REMOVED,
+		                         RECORD_IMAGE_REMOVED,      RECORD_PLUGIN_ACKED };
 	size_t count = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(may); i++)
@@ -192,12 +215,21 @@ static void what_empties_a_full_disk_may_use_the_reserve_and_nothing_that_fills_
 
 static void what_replies_stand_for_is_synced(void **arg UNUSED)
 {
-	const enum record_kind synced[] = { RECORD_BOOT,	      RECORD_SANDBOX_NETWORK_INTENT, RECORD_SANDBOX_READY,
-					    RECORD_SANDBOX_STOPPED,   RECORD_CONTAINER_CREATED,	     RECORD_CONTAINER_RUNNING,
-					    RECORD_CONTAINER_EXITED,  RECORD_IMAGE_ADDED,	     RECORD_IMAGE_REMOVED,
-					    RECORD_SANDBOX_RESOURCES, RECORD_CONTAINER_RESOURCES,    RECORD_PLUGIN_SEEN };
-	const enum record_kind written[] = { RECORD_SANDBOX_CREATING, RECORD_SANDBOX_REMOVED, RECORD_CONTAINER_REMOVED,
-					     RECORD_CONTAINER_STARTING, RECORD_PLUGIN_ACKED };
+	const enum record_kind synced[] = { RECORD_BOOT,
+		                            RECORD_SANDBOX_NETWORK_INTENT,
+		                            RECORD_SANDBOX_READY,
+		                            RECORD_SANDBOX_STOPPED,
+		                            RECORD_CONTAINER_CREATED,
+		                            RECORD_CONTAINER_RUNNING,
+		                            RECORD_CONTAINER_EXITED,
+		                            RECORD_IMAGE_ADDED,
+		                            RECORD_IMAGE_REMOVED,
+		                            RECORD_SANDBOX_RESOURCES,
+		                            RECORD_CONTAINER_RESOURCES,
+		                            RECORD_PLUGIN_SEEN };
+	const enum record_kind written[] = { RECORD_SANDBOX_CREATING, RECORD_SANDBOX_REMOVED,
+		                             RECORD_CONTAINER_REMOVED, RECORD_CONTAINER_STARTING,
+		                             RECORD_PLUGIN_ACKED };
 
 	for (size_t i = 0; i < ARRAY_SIZE(synced); i++)
 		assert_int_equal(record_info((uint16_t)synced[i])->class, RECORD_SYNCED);
@@ -216,7 +248,8 @@ int main(void)
 		cmocka_unit_test(a_frame_of_another_segment_is_damage),
 		cmocka_unit_test(a_payload_over_the_limit_is_refused),
 		cmocka_unit_test(each_kind_has_a_name_a_message_and_its_own_number),
-		cmocka_unit_test(what_empties_a_full_disk_may_use_the_reserve_and_nothing_that_fills_it),
+		cmocka_unit_test(
+			what_empties_a_full_disk_may_use_the_reserve_and_nothing_that_fills_it),
 		cmocka_unit_test(what_replies_stand_for_is_synced),
 	};
 
