@@ -138,17 +138,21 @@ static enum step runtime_run(struct op *op)
 	return op_busy(op);
 }
 
-static enum step record_run(struct op *op)
+enum step op_record_resources(struct op *op, enum record_kind kind, const struct bytes *resources)
 {
-	struct container_update *cu = update_of(op);
-	cleanup_free uint8_t *raw = xcalloc(1, PB_BYTES_ARRAY_T_ALLOCSIZE(cu->edit.resources.len));
+	cleanup_free uint8_t *raw = xcalloc(1, PB_BYTES_ARRAY_T_ALLOCSIZE(resources->len));
 	pb_bytes_array_t *bytes = (pb_bytes_array_t *)(void *)raw;
 	const rec_Resources msg = { .id = op->id, .resources = bytes };
 
-	bytes->size = (pb_size_t)cu->edit.resources.len;
-	if (cu->edit.resources.len)
-		memcpy(bytes->bytes, cu->edit.resources.data, cu->edit.resources.len);
-	return op_record(op, RECORD_CONTAINER_RESOURCES, &msg);
+	bytes->size = (pb_size_t)resources->len;
+	if (resources->len)
+		memcpy(bytes->bytes, resources->data, resources->len);
+	return op_record(op, kind, &msg);
+}
+
+static enum step record_run(struct op *op)
+{
+	return op_record_resources(op, RECORD_CONTAINER_RESOURCES, &update_of(op)->edit.resources);
 }
 
 static enum step notify_run(struct op *op)

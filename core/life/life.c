@@ -348,6 +348,11 @@ void life_stop(struct life *life, void (*fn)(void *arg), void *arg)
 	life_stop_check(life);
 }
 
+bool life_idle(const struct life *life)
+{
+	return list_empty(&life->ops) && !map_count(&life->exiting);
+}
+
 /* --- dump */
 
 yyjson_mut_val *life_dump(const struct life *life, yyjson_mut_doc *doc)

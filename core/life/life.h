@@ -131,6 +131,8 @@ void life_sandbox_run(struct life *life, const struct life_sandbox *sb, int64_t 
 /* Unknown ids are fine: idempotent. id may be a prefix. */
 void life_sandbox_stop(struct life *life, const char *id, struct life_wait *wait);
 void life_sandbox_remove(struct life *life, const char *id, struct life_wait *wait);
+/* @resources: the request's bytes, opaque. */
+void life_sandbox_update(struct life *life, const char *id, struct bytes resources, struct life_wait *wait);
 
 /* --- containers */
 
@@ -214,6 +216,8 @@ enum exit_verdict life_exit_unknown(struct life *life, const char *id, int code,
 
 /* For Status, dump: operations by step name, outbox. */
 NODISCARD yyjson_mut_val *life_dump(const struct life *life, yyjson_mut_doc *doc);
+/* No operation under way and no exit on its way to the journal: `recover --fix` is done. */
+bool life_idle(const struct life *life);
 /* Requests may be passed (gate ready), for the service gate. */
 bool life_ready(const struct life *life);
 

@@ -109,6 +109,8 @@ uint32_t id_map_root(const struct id_maps *maps);
 NODISCARD int life_copy_pairs(struct pb_arena *arena, const struct pairs *pairs, rec_Pair **ret_items, pb_size_t *ret_count);
 /* REMOVING again, with the step whose undo failed; not waited for. */
 void life_record_stuck(struct op *op, enum record_kind kind);
+/* RESOURCES of a pod or container. */
+NODISCARD enum step op_record_resources(struct op *op, enum record_kind kind, const struct bytes *resources);
 /* Detach and remove all that has the container's name: bundle, writable layer, directory, monitor files. */
 NODISCARD enum step container_files_remove(struct op *op);
 /* `runtime delete --force`, once per life. */

@@ -17,6 +17,7 @@
 
 /* What an earlier daemon's children get before they are killed: as long as their own deadline would have been. */
 #define OLD_CHILDREN_MS CHILD_TIMEOUT_MS
+#define OWED_TEXT	256
 
 struct replay {
 	struct life *life;
@@ -80,19 +81,36 @@ static void PRINTF_LIKE(3, 4) note(struct replay *r, enum replay_what what, cons
 	++*report_counter(r->report, what);
 }
 
+/* " owed to 90-rec, 10-logger": whom a stop that is only now found will be told; "" when nobody listens. */
+static const char *owed_to(const struct life *life, char text[OWED_TEXT])
+{
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < PLUGIN_MAX && n < OWED_TEXT; i++) {
+		const char *name = life->state->plugins[i].name;
+
+		if (name)
+			n += (size_t)snprintf(text + n, OWED_TEXT - n, "%s%s", n ? ", " : " owed to ", name);
+	}
+	return text;
+}
+
 /* --- row 2: the spool */
 
 static enum exit_verdict replay_exit(void *arg, const char *id, const struct exit_record *rec)
 {
 	struct replay *r = arg;
 	enum exit_verdict verdict = life_exit(r->life, id, rec);
+	char owed[OWED_TEXT];
 
 	switch (verdict) {
 	case EXIT_APPENDED:
-		note(r, REPLAY_EXIT, "container %.12s exited %u%s", id, rec->exit_code, r->from_tmp ? " (its monitor was killed)" : "");
+		note(r, REPLAY_EXIT, "container %.12s exited %u%s%s", id, rec->exit_code,
+		     r->from_tmp ? " (its monitor was killed)" : "", owed_to(r->life, owed));
 		break;
 	case EXIT_BAD:
-		note(r, REPLAY_EXIT, "container %.12s exited 255 (damaged exit record)", id);
+		note(r, REPLAY_EXIT, "container %.12s exited 255 (damaged exit record)%s", id, owed_to(r->life, owed));
 		break;
 	case EXIT_UNKNOWN:
 		note(r, REPLAY_ORPHAN, "exit record %.12s of an unknown container", id);
@@ -133,6 +151,7 @@ static bool runs(const struct container *c)
 static void replay_reboot(struct replay *r)
 {
 	struct life *life = r->life;
+	char owed[OWED_TEXT];
 
 	list_for_each(l, &life->state->containers) {
 		const struct container *c = list_entry(l, struct container, link);
@@ -140,7 +159,7 @@ static void replay_reboot(struct replay *r)
 		if (!runs(c) || map_find(&life->exiting, c->id) || !memcmp(c->boot_id, life->boot_id, sizeof(c->boot_id)))
 			continue;
 		life_exit_unknown(life, c->id, 255, "Unknown", "node rebooted");
-		note(r, REPLAY_EXIT, "container %.12s exited 255 (node rebooted)", c->id);
+		note(r, REPLAY_EXIT, "container %.12s exited 255 (node rebooted)%s", c->id, owed_to(life, owed));
 	}
 }
 
@@ -150,6 +169,7 @@ static void replay_running(struct replay *r)
 {
 	struct life *life = r->life;
 	struct err err = { 0 };
+	char owed[OWED_TEXT];
 
 	list_for_each(l, &life->state->containers) {
 		const struct container *c = list_entry(l, struct container, link);
@@ -166,7 +186,7 @@ static void replay_running(struct replay *r)
 		if (map_find(&life->adopted, c->id))
 			note(r, REPLAY_ADOPTED, "container %.12s runs without its monitor: adopted", c->id);
 		else if (map_find(&life->exiting, c->id))
-			note(r, REPLAY_EXIT, "container %.12s has ended", c->id);
+			note(r, REPLAY_EXIT, "container %.12s has ended%s", c->id, owed_to(life, owed));
 	}
 }
 
@@ -546,18 +566,16 @@ int replay_run(struct life *life, enum replay_mode mode, struct replay_report *r
 	       struct err *err)
 {
 	struct replay r = { .life = life, .mode = mode, .report = ret_report };
-	const struct boot *now = &life->state->boot, *then = &life->state->prev_boot;
 
-	/* on another machine or a copied directory pids, locks and mounts say nothing about these containers */
-	ret_report->probes = mode == REPLAY_SERVE || !then->seq ||
-			     !memcmp(now->machine_id, then->machine_id, sizeof(now->machine_id));
+	ret_report->probes = mode != REPLAY_INSPECT_AWAY;
 	if (mode == REPLAY_SERVE && spool_watch(life->args.spool, life->loop, spool_woke, life, err) < 0)
 		return -1;
 	if (replay_spool(&r, err) < 0)
 		return -1;
-	replay_reboot(&r);
-	if (ret_report->probes)
+	if (ret_report->probes) {
+		replay_reboot(&r);
 		replay_running(&r);
+	}
 	replay_unfinished(&r);
 	list_for_each(l, &life->state->quarantine) {
 		const struct quarantine *q = list_entry(l, struct quarantine, link);

@@ -13,6 +13,8 @@
 enum replay_mode {
 	REPLAY_SERVE,	/* the daemon: act */
 	REPLAY_INSPECT, /* recover without --fix: say what would be done, touch nothing */
+	/* The same on another machine, or for a copied directory: pids, locks and mounts say nothing about these containers (D26). */
+	REPLAY_INSPECT_AWAY,
 };
 
 /* One line of the report per object. */
@@ -35,7 +37,7 @@ struct replay_line {
 struct replay_report {
 	struct list lines; /* struct replay_line */
 	size_t exits, running, adopted, undone, forward, orphans, quarantined;
-	bool probes; /* pids, locks and mounts could be looked at: this machine, this boot (D26) */
+	bool probes; /* pids, locks and mounts were looked at */
 };
 
 void replay_report_init(struct replay_report *report);

@@ -192,6 +192,24 @@ void rpc_remove_pod_sandbox(struct cri *cri, struct grpc_call *call, const void 
 	life_sandbox_remove(cri->life, req->pod_sandbox_id, &pending_new(call, remove_answer)->wait);
 }
 
+/* --- UpdatePodSandboxResources */
+
+static void update_answer(struct grpc_call *call, const char *id UNUSED)
+{
+	const cri_UpdatePodSandboxResourcesResponse resp = { 0 };
+
+	grpc_reply(call, cri_UpdatePodSandboxResourcesResponse_fields, &resp);
+}
+
+void rpc_update_pod_sandbox_resources(struct cri *cri, struct grpc_call *call, const void *request)
+{
+	const cri_UpdatePodSandboxResourcesRequest *req = request;
+	struct str bytes = grpc_request_bytes(call);
+
+	life_sandbox_update(cri->life, req->pod_sandbox_id, (struct bytes){ .data = (uint8_t *)(uintptr_t)bytes.p, .len = bytes.len },
+			    &pending_new(call, update_answer)->wait);
+}
+
 /* --- Status */
 
 /* The pid that stands for the pod: of its pause container, or 0 for a pod without one. */

@@ -74,7 +74,7 @@ static const struct rpc_row all_rows[] = {
 	UNARY(RUNTIME,  ListPodSandboxMetrics,    RPC_READ,   NULL,                                NULL),
 	STREAM(RUNTIME, StreamPodSandboxMetrics,  RPC_READ,   NULL,                                NULL),
 	UNARY(RUNTIME,  RuntimeConfig,            RPC_READ,   NULL,                                rpc_runtime_config),
-	UNARY(RUNTIME,  UpdatePodSandboxResources, RPC_CHANGE, check_update_pod_sandbox_resources, NULL),
+	UNARY(RUNTIME,  UpdatePodSandboxResources, RPC_CHANGE, check_update_pod_sandbox_resources, rpc_update_pod_sandbox_resources),
 	UNARY(RUNTIME,  CheckpointPod,            RPC_CHANGE, NULL,                                NULL),
 	UNARY(RUNTIME,  RestorePod,               RPC_CHANGE, NULL,                                NULL),
 
