@@ -13,7 +13,9 @@ MAKEFLAGS   += --no-builtin-rules --no-builtin-variables
 
 BUILD   ?= build
 VARIANT ?= release
-O       := $(BUILD)/$(VARIANT)
+# MUTANT=reply-before-sync compiles that one fault in (core/base/mutant.h), into a place of its own.
+MUTANT  ?=
+O       := $(BUILD)/$(VARIANT)$(MUTANT:%=-mutant-%)
 GEN     := build/gen
 INC     := build/include
 Q       := $(if $(V),,@)
@@ -85,7 +87,7 @@ WARN := -Wall -Wextra
 endif
 
 CPPFLAGS := -std=gnu17 -Ulinux -D_GNU_SOURCE -I. -I$(GEN) -isystem $(INC) $(PB_DEFS) $(INI_DEFS) $(VENDOR_DEFS)
-CFLAGS   := $(FLAGS_$(VARIANT)) -g $(PREFIX_MAP)
+CFLAGS   := $(FLAGS_$(VARIANT)) -g $(PREFIX_MAP) $(if $(MUTANT),-DMUTANT_$(subst -,_,$(MUTANT)))
 LDFLAGS  := $(LDFLAGS_$(VARIANT))
 
 # Only cmd knows the version, so that a new one compiles little again; the rest is told by its constructors.
@@ -527,7 +529,7 @@ make                    build/coracle: one static binary (and coracle.debug besi
 make check              unit tests; T=core/net or T=core/net/test_cni for some of them
 make check-core/net     the same as T=core/net
 make asan, make tsan    unit tests under AddressSanitizer + UBSan, ThreadSanitizer
-make check-crash        stop every scenario at every durable call, reload, check the invariants
+make check-crash        stop every scenario at every durable call, reload, check the invariants; MUTANT=NAME must fail
 make check-integration  real runtimes, CNI, registry, plugins (root)
 make fuzz-NAME          libFuzzer on tests/fuzz/fuzz_NAME.c; FUZZ_SECONDS=0 is without end
 make fuzz-smoke         every target: its corpus, then 20 s (FUZZ_SECONDS)
