@@ -42,7 +42,8 @@ void spec_init(struct spec *spec)
 
 int spec_read(struct spec *spec, const char *json, size_t len, struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(json, len, SPEC_MAX_BYTES, "config.json", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(json, len, SPEC_MAX_BYTES, "config.json", err);
 
 	if (!doc)
 		return -1;
@@ -61,7 +62,8 @@ int spec_write(const struct spec *spec, char **ret_json, struct err *err)
 	if (!text)
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "config.json: no memory");
 	if (len > SPEC_MAX_BYTES)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "config.json: larger than %u bytes", SPEC_MAX_BYTES);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "config.json: larger than %u bytes",
+		               SPEC_MAX_BYTES);
 	*ret_json = take_ptr(text);
 	return 0;
 }
@@ -241,12 +243,14 @@ static bool list_drop(struct spec *spec, const char *path, size_t index)
 }
 
 /* Index of the element whose member @key is @text; SIZE_MAX: none. */
-static size_t list_index(const struct spec *spec, const char *path, const char *key, const char *text)
+static size_t list_index(const struct spec *spec, const char *path, const char *key,
+                         const char *text)
 {
 	yyjson_mut_val *array = spec_find(spec, path), *value;
 	size_t i, n;
 
-	yyjson_mut_arr_foreach(array, i, n, value) {
+	yyjson_mut_arr_foreach(array, i, n, value)
+	{
 		const char *has = yyjson_mut_get_str(yyjson_mut_obj_get(value, key));
 
 		if (has && streq(has, text))
@@ -260,7 +264,8 @@ static void add_str(struct spec *spec, yyjson_mut_val *obj, const char *key, con
 	yyjson_mut_obj_add_strcpy(spec->doc, obj, key, value);
 }
 
-static void add_words(struct spec *spec, yyjson_mut_val *obj, const char *key, const char *const *words, size_t count)
+static void add_words(struct spec *spec, yyjson_mut_val *obj, const char *key,
+                      const char *const *words, size_t count)
 {
 	yyjson_mut_val *array = yyjson_mut_obj_add_arr(spec->doc, obj, key);
 
@@ -275,7 +280,8 @@ static size_t env_index(const struct spec *spec, const char *key)
 	yyjson_mut_val *array = spec_find(spec, "process.env"), *value;
 	size_t i, n, len = strlen(key);
 
-	yyjson_mut_arr_foreach(array, i, n, value) {
+	yyjson_mut_arr_foreach(array, i, n, value)
+	{
 		const char *text = or_empty(yyjson_mut_get_str(value));
 
 		if (!strncmp(text, key, len) && text[len] == '=')
@@ -290,7 +296,8 @@ const char *spec_env_find(const struct spec *spec, const char *key)
 
 	if (i == SIZE_MAX)
 		return NULL;
-	return yyjson_mut_get_str(yyjson_mut_arr_get(spec_find(spec, "process.env"), i)) + strlen(key) + 1;
+	return yyjson_mut_get_str(yyjson_mut_arr_get(spec_find(spec, "process.env"), i)) +
+	       strlen(key) + 1;
 }
 
 void spec_env_set(struct spec *spec, const char *key, const char *value, size_t value_len)
@@ -338,7 +345,8 @@ static size_t mount_index(const struct spec *spec, const char *destination)
 	cleanup_free char *wanted = spec_path_clean(destination);
 	size_t i, n;
 
-	yyjson_mut_arr_foreach(array, i, n, value) {
+	yyjson_mut_arr_foreach(array, i, n, value)
+	{
 		const char *text = yyjson_mut_get_str(yyjson_mut_obj_get(value, "destination"));
 		cleanup_free char *clean = spec_path_clean(or_empty(text));
 
@@ -353,7 +361,8 @@ yyjson_mut_val *spec_mount_find(const struct spec *spec, const char *destination
 	return yyjson_mut_arr_get(spec_find(spec, "mounts"), mount_index(spec, destination));
 }
 
-static void add_maps(struct spec *spec, yyjson_mut_val *array, const struct id_map *maps, size_t count)
+static void add_maps(struct spec *spec, yyjson_mut_val *array, const struct id_map *maps,
+                     size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		yyjson_mut_val *map = yyjson_mut_arr_add_obj(spec->doc, array);
@@ -373,9 +382,11 @@ static yyjson_mut_val *mount_value(struct spec *spec, const struct spec_mount *m
 	add_str(spec, obj, "source", mount->source);
 	add_words(spec, obj, "options", mount->options, mount->noptions);
 	if (mount->nuid_maps)
-		add_maps(spec, yyjson_mut_obj_add_arr(spec->doc, obj, "uidMappings"), mount->uid_maps, mount->nuid_maps);
+		add_maps(spec, yyjson_mut_obj_add_arr(spec->doc, obj, "uidMappings"),
+		         mount->uid_maps, mount->nuid_maps);
 	if (mount->ngid_maps)
-		add_maps(spec, yyjson_mut_obj_add_arr(spec->doc, obj, "gidMappings"), mount->gid_maps, mount->ngid_maps);
+		add_maps(spec, yyjson_mut_obj_add_arr(spec->doc, obj, "gidMappings"),
+		         mount->gid_maps, mount->ngid_maps);
 	return obj;
 }
 
@@ -476,9 +487,11 @@ void spec_device_unset(struct spec *spec, const char *path)
 	list_drop(spec, DEVICES, list_index(spec, DEVICES, "path", path));
 }
 
-void spec_device_rule_add(struct spec *spec, bool allow, char type, int64_t major, int64_t minor, const char *access)
+void spec_device_rule_add(struct spec *spec, bool allow, char type, int64_t major, int64_t minor,
+                          const char *access)
 {
-	yyjson_mut_val *rule = yyjson_mut_arr_add_obj(spec->doc, spec_array(spec, "linux.resources.devices"));
+	yyjson_mut_val *rule =
+		yyjson_mut_arr_add_obj(spec->doc, spec_array(spec, "linux.resources.devices"));
 
 	yyjson_mut_obj_add_bool(spec->doc, rule, "allow", allow);
 	if (type)

@@ -27,7 +27,7 @@
 
 /* The oldest version that has everything we write by default (D10): old runtimes refuse newer ones. */
 #define SPEC_OCI_VERSION "1.0.2"
-#define SPEC_MAX_BYTES	 (4u << 20) /* as bundle.h's config.json */
+#define SPEC_MAX_BYTES   (4u << 20) /* as bundle.h's config.json */
 
 struct spec {
 	yyjson_mut_doc *doc;
@@ -47,7 +47,8 @@ yyjson_mut_val *spec_find(const struct spec *spec, const char *path); /* NULL: n
 /* Never NULL: made, or put in the place of something else. */
 yyjson_mut_val *spec_object(struct spec *spec, const char *path);
 yyjson_mut_val *spec_array(struct spec *spec, const char *path);
-void spec_set(struct spec *spec, const char *path, yyjson_mut_val *value); /* of this document; NULL: unset */
+void spec_set(struct spec *spec, const char *path,
+              yyjson_mut_val *value); /* of this document; NULL: unset */
 void spec_set_str(struct spec *spec, const char *path, const char *value);
 void spec_set_int(struct spec *spec, const char *path, int64_t value);
 void spec_set_uint(struct spec *spec, const char *path, uint64_t value);
@@ -94,7 +95,7 @@ void spec_rlimit_unset(struct spec *spec, const char *type);
 
 struct spec_device {
 	const char *path; /* in the container */
-	char type;	  /* 'c', 'b', 'p', 'u' */
+	char type;        /* 'c', 'b', 'p', 'u' */
 	int64_t major, minor;
 	bool has_mode, has_owner;
 	uint32_t mode, uid, gid; /* mode: permission bits */
@@ -102,7 +103,8 @@ struct spec_device {
 void spec_device_set(struct spec *spec, const struct spec_device *device);
 void spec_device_unset(struct spec *spec, const char *path);
 /* A cgroup rule behind those that are there. @type 0: all devices; @major, @minor -1: any; @access: of "rwm". */
-void spec_device_rule_add(struct spec *spec, bool allow, char type, int64_t major, int64_t minor, const char *access);
+void spec_device_rule_add(struct spec *spec, bool allow, char type, int64_t major, int64_t minor,
+                          const char *access);
 
 /* linux.uidMappings or gidMappings */
 void spec_id_maps_set(struct spec *spec, const char *path, const struct id_map *maps, size_t count);

@@ -10,7 +10,6 @@
 #include "core/base/bug.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
-#include "core/run/runtime.h"
 #include "cri/spec/build.h"
 #include "cri/spec/to_spec.h"
 
@@ -59,13 +58,16 @@ static int refuse_unknown(const struct build *build, struct err *err)
 	const cri_ContainerConfig *config = build->config;
 
 	if (config->CDI_devices_count)
-		return err_set(err, CODE_UNIMPLEMENTED, "config.CDI_devices[0]: \"%.100s\": CDI devices are not supported",
-			       or_empty(config->CDI_devices[0].name));
+		return err_set(err, CODE_UNIMPLEMENTED,
+		               "config.CDI_devices[0]: \"%.100s\": CDI devices are not supported",
+		               or_empty(config->CDI_devices[0].name));
 	for (size_t i = 0; i < config->annotations_count; i++)
 		for (size_t k = 0; k < ARRAY_SIZE(annotation_prefixes); k++)
-			if (starts_with(or_empty(config->annotations[i].key), annotation_prefixes[k]))
-				return err_set(err, CODE_UNIMPLEMENTED, "config.annotations: \"%.100s\" is not supported",
-					       config->annotations[i].key);
+			if (starts_with(or_empty(config->annotations[i].key),
+			                annotation_prefixes[k]))
+				return err_set(err, CODE_UNIMPLEMENTED,
+				               "config.annotations: \"%.100s\" is not supported",
+				               config->annotations[i].key);
 	return 0;
 }
 
@@ -96,7 +98,8 @@ static int build_args(struct build *build, struct err *err)
 	}
 	add_words(build, array, config->args, config->args_count);
 	if (yyjson_mut_arr_size(array) == 0)
-		return build_invalid(err, "command: no command specified, neither here nor in the image");
+		return build_invalid(
+			err, "command: no command specified, neither here nor in the image");
 	return 0;
 }
 
@@ -131,10 +134,14 @@ static int build_env(struct build *build, struct err *err)
 		const pb_bytes_array_t *value = config->envs[i].value;
 
 		if (!key[0] || strchr(key, '='))
-			return build_invalid(err, "envs[%zu].key: \"%.60s\" is not the name of a variable", i, key);
+			return build_invalid(
+				err, "envs[%zu].key: \"%.60s\" is not the name of a variable", i,
+				key);
 		if (value && memchr(value->bytes, '\0', value->size))
-			return build_invalid(err, "envs[%zu].value: of \"%.60s\" holds a NUL byte", i, key);
-		spec_env_set(&build->spec, key, value ? (const char *)value->bytes : "", value ? value->size : 0);
+			return build_invalid(err, "envs[%zu].value: of \"%.60s\" holds a NUL byte",
+			                     i, key);
+		spec_env_set(&build->spec, key, value ? (const char *)value->bytes : "",
+		             value ? value->size : 0);
 	}
 	return 0;
 }
@@ -166,7 +173,8 @@ static bool same_maps(const cri_IDMapping *a, size_t na, const cri_IDMapping *b,
 	if (na != nb)
 		return false;
 	for (size_t i = 0; i < na; i++)
-		if (a[i].host_id != b[i].host_id || a[i].container_id != b[i].container_id || a[i].length != b[i].length)
+		if (a[i].host_id != b[i].host_id || a[i].container_id != b[i].container_id ||
+		    a[i].length != b[i].length)
 			return false;
 	return true;
 }
@@ -175,15 +183,19 @@ static bool same_maps(const cri_IDMapping *a, size_t na, const cri_IDMapping *b,
 static int check_userns(const struct build *build, struct err *err)
 {
 	const cri_NamespaceOption *mine = &build->security->namespace_options;
-	const cri_UserNamespace *a = &mine->userns_options, *b = &build->pod_security->namespace_options.userns_options;
+	const cri_UserNamespace *a = &mine->userns_options,
+				*b = &build->pod_security->namespace_options.userns_options;
 
 	if (!mine->has_userns_options)
 		return 0;
-	if (!build->pod_security->namespace_options.has_userns_options && a->mode == cri_NamespaceMode_NODE)
+	if (!build->pod_security->namespace_options.has_userns_options &&
+	    a->mode == cri_NamespaceMode_NODE)
 		return 0;
 	if (a->mode != b->mode || !same_maps(a->uids, a->uids_count, b->uids, b->uids_count) ||
 	    !same_maps(a->gids, a->gids_count, b->gids, b->gids_count))
-		return build_invalid(err, "linux.security_context.namespace_options.userns_options: differ from the pod sandbox's");
+		return build_invalid(
+			err,
+			"linux.security_context.namespace_options.userns_options: differ from the pod sandbox's");
 	return 0;
 }
 
@@ -202,14 +214,17 @@ static void join_pid(struct build *build, pid_t pid)
 
 static int build_pid_namespace(struct build *build, struct err *err)
 {
-	const bool pod_on_host = build->pod_security->namespace_options.pid == cri_NamespaceMode_NODE;
+	const bool pod_on_host =
+		build->pod_security->namespace_options.pid == cri_NamespaceMode_NODE;
 
 	switch (build->security->namespace_options.pid) {
 	case cri_NamespaceMode_NODE:
 		/* the pod decides about the host; in one that shares a namespace, that is what is joined */
 		if (!pod_on_host && !build->in->pause_pid)
-			return build_invalid(err, "linux.security_context.namespace_options.pid: NODE, but the pod sandbox is not in "
-					     "the host's PID namespace");
+			return build_invalid(
+				err,
+				"linux.security_context.namespace_options.pid: NODE, but the pod sandbox is not in "
+				"the host's PID namespace");
 		/* fall through */
 	case cri_NamespaceMode_POD:
 		if (build->in->pause_pid)
@@ -222,13 +237,15 @@ static int build_pid_namespace(struct build *build, struct err *err)
 		return 0;
 	case cri_NamespaceMode_TARGET:
 		if (build->in->target_pid <= 0)
-			return err_set(err, CODE_FAILED_PRECONDITION,
-				       SECURITY_FIELD ".namespace_options.target_id: the target container is not running");
+			return err_set(
+				err, CODE_FAILED_PRECONDITION,
+				SECURITY_FIELD
+				".namespace_options.target_id: the target container is not running");
 		join_pid(build, build->in->target_pid);
 		return 0;
 	}
 	return build_invalid(err, "linux.security_context.namespace_options.pid: unknown value %d",
-			     (int)build->security->namespace_options.pid);
+	                     (int)build->security->namespace_options.pid);
 }
 
 static int build_namespaces(struct build *build, struct err *err)
@@ -245,8 +262,10 @@ static int build_namespaces(struct build *build, struct err *err)
 	join(build, "uts", sb->utsns_path);
 	if (build->userns) {
 		join(build, "user", sb->userns_path);
-		spec_id_maps_set(&build->spec, "linux.uidMappings", sb->uid_maps.items, sb->uid_maps.count);
-		spec_id_maps_set(&build->spec, "linux.gidMappings", sb->gid_maps.items, sb->gid_maps.count);
+		spec_id_maps_set(&build->spec, "linux.uidMappings", sb->uid_maps.items,
+		                 sb->uid_maps.count);
+		spec_id_maps_set(&build->spec, "linux.gidMappings", sb->gid_maps.items,
+		                 sb->gid_maps.count);
 	}
 	if (build->host->cgroup2 && !build->security->privileged)
 		spec_namespace_set(&build->spec, "cgroup", NULL);
@@ -289,24 +308,28 @@ static int build_all(struct build *build, struct err *err)
 	spec_set_bool(spec, "root.readonly", build->security->readonly_rootfs);
 	spec_set_str(spec, "linux.cgroupsPath", build->in->container->cgroups_path);
 	/* security last: the default filter depends on the capabilities, and an error names what was asked for first */
-	if (build_namespaces(build, err) < 0 || build_mounts(build, err) < 0 || build_resources(build, err) < 0 ||
-	    build_devices(build, err) < 0 || build_security(build, err) < 0)
+	if (build_namespaces(build, err) < 0 || build_mounts(build, err) < 0 ||
+	    build_resources(build, err) < 0 || build_devices(build, err) < 0 ||
+	    build_security(build, err) < 0)
 		return -1;
 	build_annotations(build);
 	return 0;
 }
 
-static int decode(const struct spec_input *in, struct pb_arena *arena, cri_PodSandboxConfig *pod, cri_ContainerConfig *config,
-		  struct err *err)
+static int decode(const struct spec_input *in, struct pb_arena *arena, cri_PodSandboxConfig *pod,
+                  cri_ContainerConfig *config, struct err *err)
 {
 	const struct bytes *a = &in->sandbox->request, *b = &in->container->request;
 
-	if (pb_decode_msg(arena, cri_PodSandboxConfig_fields, pod, a->data, a->len, "PodSandboxConfig", err) < 0)
+	if (pb_decode_msg(arena, cri_PodSandboxConfig_fields, pod, a->data, a->len,
+	                  "PodSandboxConfig", err) < 0)
 		return -1;
-	return pb_decode_msg(arena, cri_ContainerConfig_fields, config, b->data, b->len, "ContainerConfig", err);
+	return pb_decode_msg(arena, cri_ContainerConfig_fields, config, b->data, b->len,
+	                     "ContainerConfig", err);
 }
 
-int spec_build(const struct spec_input *in, const struct host_facts *host, char **ret_json, struct err *err)
+int spec_build(const struct spec_input *in, const struct host_facts *host, char **ret_json,
+               struct err *err)
 {
 	cleanup(pb_arena_free) struct pb_arena *arena = NULL;
 	cri_PodSandboxConfig pod;
@@ -337,7 +360,8 @@ int spec_build(const struct spec_input *in, const struct host_facts *host, char 
 	return rc;
 }
 
-static int builder_build(void *arg UNUSED, const struct spec_input *in, char **ret_json, struct err *err)
+static int builder_build(void *arg UNUSED, const struct spec_input *in, char **ret_json,
+                         struct err *err)
 {
 	struct host_facts host;
 

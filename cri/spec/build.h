@@ -15,18 +15,18 @@
 #include "core/base/pb.h"
 #include "core/life/life.h"
 #include "core/run/spec.h"
-
 #include "cri/proto/cri.h"
 #include "cri/spec/image_process.h"
 
 /* What decides about a spec besides the request; read from the machine once per build, made up by tests. */
 struct host_facts {
-	bool cgroup2;	       /* /sys/fs/cgroup is version 2 */
-	bool cgroup_nsdelegate, cgroup_recursiveprot; /* options it is mounted with: a second mount must repeat them */
-	bool swap, hugetlb;    /* there are controllers for them */
-	bool seccomp;	       /* filters can be loaded */
-	bool apparmor;	       /* compiled in and switched on */
-	uint64_t capabilities; /* 1 << CAP_x: what this process may hand on */
+	bool cgroup2; /* /sys/fs/cgroup is version 2 */
+	bool cgroup_nsdelegate,
+		cgroup_recursiveprot; /* options it is mounted with: a second mount must repeat them */
+	bool swap, hugetlb;           /* there are controllers for them */
+	bool seccomp;                 /* filters can be loaded */
+	bool apparmor;                /* compiled in and switched on */
+	uint64_t capabilities;        /* 1 << CAP_x: what this process may hand on */
 	char hostname[65];
 };
 NODISCARD int host_facts_read(struct host_facts *ret, struct err *err);
@@ -49,7 +49,8 @@ struct build {
 int build_invalid(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* base.c: the whole, with facts given */
-NODISCARD int spec_build(const struct spec_input *in, const struct host_facts *host, char **ret_json, struct err *err);
+NODISCARD int spec_build(const struct spec_input *in, const struct host_facts *host,
+                         char **ret_json, struct err *err);
 /* The image's root user as the host sees it: 0, or what the user namespace makes of it. */
 uint32_t build_root_uid(const struct build *build);
 uint32_t build_root_gid(const struct build *build);

@@ -26,7 +26,8 @@ struct walk {
 /* Nodes that the container gets on its own, or that are not devices at all. */
 static bool is_skipped_directory(const char *name)
 {
-	static const char *const names[] = { "pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev" };
+	static const char *const names[] = { "pts",  "shm",         "fd",   "mqueue",
+		                             ".lxc", ".lxd-mounts", ".udev" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (streq(name, names[i]))
@@ -53,12 +54,14 @@ static int add_device(struct walk *walk, const char *path, const struct stat *st
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d devices", DEVICES_MAX);
 	spec_device_set(&walk->build->spec, &device);
 	if (walk->access)
-		spec_device_rule_add(&walk->build->spec, true, device.type, device.major, device.minor, walk->access);
+		spec_device_rule_add(&walk->build->spec, true, device.type, device.major,
+		                     device.minor, walk->access);
 	return 0;
 }
 
 /* Every device below @host, under the same name below @inside. What cannot be read or is none of them is passed over. */
-static int add_directory(struct walk *walk, const char *host, const char *inside, int depth, struct err *err)
+static int add_directory(struct walk *walk, const char *host, const char *inside, int depth,
+                         struct err *err)
 {
 	cleanup(strv_free) char **names = NULL;
 
@@ -72,9 +75,11 @@ static int add_directory(struct walk *walk, const char *host, const char *inside
 		if (lstat(from, &st) < 0 || !str_utf8_valid(str_of(to)))
 			continue;
 		if (S_ISDIR(st.st_mode)) {
-			if (!is_skipped_directory(*name) && add_directory(walk, from, to, depth + 1, err) < 0)
+			if (!is_skipped_directory(*name) &&
+			    add_directory(walk, from, to, depth + 1, err) < 0)
 				return -1;
-		} else if ((S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) && !streq(*name, "console")) {
+		} else if ((S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) &&
+		           !streq(*name, "console")) {
 			if (add_device(walk, to, &st, err) < 0)
 				return -1;
 		}
@@ -91,13 +96,16 @@ static int add_request_device(struct build *build, const cri_Device *device, str
 	struct stat st;
 
 	if (access[strspn(access, "rwm")])
-		return err_set(err, CODE_INVALID_ARGUMENT, "permissions: \"%.20s\" has other letters than r, w and m", access);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "permissions: \"%.20s\" has other letters than r, w and m", access);
 	if (or_empty(device->host_path)[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "host_path: \"%.100s\" is not an absolute path",
-			       or_empty(device->host_path));
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "host_path: \"%.100s\" is not an absolute path",
+		               or_empty(device->host_path));
 	if (or_empty(device->container_path)[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "container_path: \"%.100s\" is not an absolute path",
-			       or_empty(device->container_path));
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "container_path: \"%.100s\" is not an absolute path",
+		               or_empty(device->container_path));
 	inside = spec_path_clean(device->container_path);
 	host = realpath(device->host_path, NULL);
 	if (!host || lstat(host, &st) < 0)
@@ -105,7 +113,8 @@ static int add_request_device(struct build *build, const cri_Device *device, str
 	if (S_ISDIR(st.st_mode))
 		return add_directory(&walk, host, streq(inside, "/") ? "" : inside, 0, err);
 	if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
-		return err_set(err, CODE_INVALID_ARGUMENT, "host_path: %s is not a device", device->host_path);
+		return err_set(err, CODE_INVALID_ARGUMENT, "host_path: %s is not a device",
+		               device->host_path);
 	return add_device(&walk, inside, &st, err);
 }
 

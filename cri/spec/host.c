@@ -30,7 +30,9 @@ static bool has_apparmor(void)
 
 	if (!fsx_is_dir("/sys/kernel/security/apparmor"))
 		return false;
-	return fsx_read(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", SMALL_FILE_BYTES, &text, NULL) >= 0 && text[0] == 'Y';
+	return fsx_read(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", SMALL_FILE_BYTES,
+	                &text, NULL) >= 0 &&
+	       text[0] == 'Y';
 }
 
 static uint64_t effective_capabilities(void)

@@ -23,7 +23,9 @@ static char *wanted_user(const struct build *build, const char **ret_field, stru
 		*ret_field = SECURITY_FIELD ".run_as_user";
 		user = xasprintf("%lld", (long long)security->run_as_user.value);
 	} else if (security->has_run_as_group) {
-		build_invalid(err, "linux.security_context.run_as_group: needs run_as_user or run_as_username");
+		build_invalid(
+			err,
+			"linux.security_context.run_as_group: needs run_as_user or run_as_username");
 		return NULL;
 	} else {
 		*ret_field = "the image's user";
@@ -37,7 +39,8 @@ static char *wanted_user(const struct build *build, const char **ret_field, stru
 static bool is_mapped(const struct id_maps *maps, uint32_t id)
 {
 	for (size_t i = 0; i < maps->count; i++)
-		if (id >= maps->items[i].inside && id - maps->items[i].inside < maps->items[i].count)
+		if (id >= maps->items[i].inside &&
+		    id - maps->items[i].inside < maps->items[i].count)
 			return true;
 	return false;
 }
@@ -50,11 +53,13 @@ static int check_mapped(const struct build *build, const struct user *user, stru
 	if (!build->userns)
 		return 0;
 	if (!is_mapped(&sb->uid_maps, user->uid))
-		return err_set(err, CODE_INVALID_ARGUMENT, "user %u is not mapped in the pod's user namespace", user->uid);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "user %u is not mapped in the pod's user namespace", user->uid);
 	for (size_t i = 0; i < user->ngroups; i++)
 		if (!is_mapped(&sb->gid_maps, user->groups[i]))
-			return err_set(err, CODE_INVALID_ARGUMENT, "group %u is not mapped in the pod's user namespace",
-				       user->groups[i]);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "group %u is not mapped in the pod's user namespace",
+			               user->groups[i]);
 	return 0;
 }
 
@@ -71,7 +76,8 @@ static void set_user(struct build *build, const struct user *user)
 int build_user(struct build *build, struct err *err)
 {
 	const cri_LinuxContainerSecurityContext *security = build->security;
-	const bool merge = security->supplemental_groups_policy == cri_SupplementalGroupsPolicy_Merge;
+	const bool merge =
+		security->supplemental_groups_policy == cri_SupplementalGroupsPolicy_Merge;
 	const char *field = NULL;
 	cleanup_free char *wanted = wanted_user(build, &field, err);
 	cleanup_free char *passwd = NULL;
@@ -82,14 +88,17 @@ int build_user(struct build *build, struct err *err)
 	if (!wanted)
 		return -1;
 	if (!merge && security->supplemental_groups_policy != cri_SupplementalGroupsPolicy_Strict)
-		return build_invalid(err, "linux.security_context.supplemental_groups_policy: unknown value %d",
-				     (int)security->supplemental_groups_policy);
+		return build_invalid(
+			err, "linux.security_context.supplemental_groups_policy: unknown value %d",
+			(int)security->supplemental_groups_policy);
 	if (user_read_file(build->in->rootfs, "etc/passwd", &passwd, &passwd_len, err) < 0 ||
 	    user_read_file(build->in->rootfs, "etc/group", &group, &group_len, err) < 0 ||
-	    user_resolve((struct str){ passwd, passwd_len }, (struct str){ group, group_len }, wanted, &user, err) < 0)
+	    user_resolve((struct str){ passwd, passwd_len }, (struct str){ group, group_len },
+	                 wanted, &user, err) < 0)
 		return err_wrap(err, "%s", field);
-	if (user_add_groups(&user, (struct str){ group, group_len }, merge, security->supplemental_groups,
-			    security->supplemental_groups_count, err) < 0)
+	if (user_add_groups(&user, (struct str){ group, group_len }, merge,
+	                    security->supplemental_groups, security->supplemental_groups_count,
+	                    err) < 0)
 		return err_wrap(err, SECURITY_FIELD ".supplemental_groups");
 	if (check_mapped(build, &user, err) < 0)
 		return err_wrap(err, "%s", field);

@@ -16,7 +16,6 @@
 #include "core/base/mem.h"
 #include "core/base/proc.h"
 #include "core/base/str.h"
-#include "core/run/runtime.h"
 #include "cri/spec/build.h"
 #include "cri/spec/volume.h"
 
@@ -34,13 +33,14 @@ static void option(struct options *options, const char *word)
 
 /* --------------------------------------------------------------------------------------------------------- defaults */
 
-static void add(struct build *build, const char *destination, const char *type, const char *source, struct options options)
+static void add(struct build *build, const char *destination, const char *type, const char *source,
+                struct options options)
 {
 	spec_mount_set(&build->spec, &(struct spec_mount){ .destination = destination,
-							   .type = type,
-							   .source = source,
-							   .options = options.words,
-							   .noptions = options.count });
+	                                                   .type = type,
+	                                                   .source = source,
+	                                                   .options = options.words,
+	                                                   .noptions = options.count });
 }
 
 static void add_sys(struct build *build)
@@ -52,17 +52,19 @@ static void add_sys(struct build *build)
 	if (build->userns && !build->in->sandbox->netns_path) {
 		const char *ro = runtime_has(build->in->runtime, RUNTIME_RRO) ? "rro" : "ro";
 
-		add(build, "/sys", "bind", "/sys", (struct options){ { "rbind", "nosuid", "noexec", "nodev", ro }, 5 });
+		add(build, "/sys", "bind", "/sys",
+		    (struct options){ { "rbind", "nosuid", "noexec", "nodev", ro }, 5 });
 		return;
 	}
-	add(build, "/sys", "sysfs", "sysfs", (struct options){ { "nosuid", "noexec", "nodev", access }, 4 });
+	add(build, "/sys", "sysfs", "sysfs",
+	    (struct options){ { "nosuid", "noexec", "nodev", access }, 4 });
 }
 
 static void add_cgroup(struct build *build)
 {
-	struct options options = {
-		{ "nosuid", "noexec", "nodev", "relatime", build->security->privileged ? "rw" : "ro" }, 5
-	};
+	struct options options = { { "nosuid", "noexec", "nodev", "relatime",
+		                     build->security->privileged ? "rw" : "ro" },
+		                   5 };
 
 	/* Without a cgroup namespace this is the host's own hierarchy, whose options the last mount decides. */
 	if (!spec_namespace_has(&build->spec, "cgroup")) {
@@ -81,16 +83,23 @@ static void add_defaults(struct build *build)
 	const bool host_ipc = build->userns && !build->in->sandbox->ipcns_path;
 
 	if (host_proc)
-		add(build, "/proc", "bind", "/proc", (struct options){ { "rbind", "nosuid", "noexec", "nodev" }, 4 });
+		add(build, "/proc", "bind", "/proc",
+		    (struct options){ { "rbind", "nosuid", "noexec", "nodev" }, 4 });
 	else
-		add(build, "/proc", "proc", "proc", (struct options){ { "nosuid", "noexec", "nodev" }, 3 });
-	add(build, "/dev", "tmpfs", "tmpfs", (struct options){ { "nosuid", "strictatime", "mode=755", "size=65536k" }, 4 });
+		add(build, "/proc", "proc", "proc",
+		    (struct options){ { "nosuid", "noexec", "nodev" }, 3 });
+	add(build, "/dev", "tmpfs", "tmpfs",
+	    (struct options){ { "nosuid", "strictatime", "mode=755", "size=65536k" }, 4 });
 	add(build, "/dev/pts", "devpts", "devpts",
-	    (struct options){ { "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5" }, 6 });
-	if (host_ipc)
-		add(build, "/dev/mqueue", "bind", "/dev/mqueue", (struct options){ { "rbind", "nosuid", "noexec", "nodev" }, 4 });
-	else
-		add(build, "/dev/mqueue", "mqueue", "mqueue", (struct options){ { "nosuid", "noexec", "nodev" }, 3 });
+	    (struct options){
+		    { "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5" },
+		    6 });
+	if (!host_ipc)
+		add(build, "/dev/mqueue", "mqueue", "mqueue",
+		    (struct options){ { "nosuid", "noexec", "nodev" }, 3 });
+	else if (fsx_is_dir("/dev/mqueue"))
+		add(build, "/dev/mqueue", "bind", "/dev/mqueue",
+		    (struct options){ { "rbind", "nosuid", "noexec", "nodev" }, 4 });
 	add_sys(build);
 	add_cgroup(build);
 }
@@ -138,7 +147,9 @@ static struct wanted *append(struct wanted_list *list, char *destination, char *
 
 	list->items = xrealloc(list->items, list->count + 1, sizeof(*list->items));
 	item = &list->items[list->count];
-	*item = (struct wanted){ .destination = destination, .source = source, .order = list->count };
+	*item = (struct wanted){ .destination = destination,
+		                 .source = source,
+		                 .order = list->count };
 	for (const char *p = destination; *p; p++)
 		item->depth += *p == '/' && p[1];
 	list->count++;
@@ -178,7 +189,8 @@ static int propagation_of(const char *path, struct propagation *ret, struct err 
 	if (rc < 0)
 		return err_sys(err, -rc, "read %s", name);
 	line = strstr(text, "mnt_id:");
-	*ret = (struct propagation){ .id = line ? (int)strtol(line + strlen("mnt_id:"), NULL, 10) : -1 };
+	*ret = (struct propagation){ .id = line ? (int)strtol(line + strlen("mnt_id:"), NULL, 10)
+		                                : -1 };
 	rc = proc_mounts(match_mount, ret);
 	return rc < 0 ? err_sys(err, -rc, "read mounts") : 0;
 }
@@ -189,7 +201,8 @@ static void raise_root_propagation(struct build *build, const char *to)
 		spec_set_str(&build->spec, "linux.rootfsPropagation", to);
 }
 
-static int add_propagation(struct build *build, const cri_Mount *mount, struct wanted *item, struct err *err)
+static int add_propagation(struct build *build, const cri_Mount *mount, struct wanted *item,
+                           struct err *err)
 {
 	struct propagation propagation;
 
@@ -198,8 +211,10 @@ static int add_propagation(struct build *build, const cri_Mount *mount, struct w
 		if (propagation_of(item->source, &propagation, err) < 0)
 			return -1;
 		if (!propagation.shared && !propagation.slave)
-			return err_set(err, CODE_FAILED_PRECONDITION,
-				       "propagation: %s is not on a shared or slave mount, nothing would arrive", item->source);
+			return err_set(
+				err, CODE_FAILED_PRECONDITION,
+				"propagation: %s is not on a shared or slave mount, nothing would arrive",
+				item->source);
 		option(&item->options, "rslave");
 		raise_root_propagation(build, "rslave");
 		return 0;
@@ -207,8 +222,10 @@ static int add_propagation(struct build *build, const cri_Mount *mount, struct w
 		if (propagation_of(item->source, &propagation, err) < 0)
 			return -1;
 		if (!propagation.shared)
-			return err_set(err, CODE_FAILED_PRECONDITION,
-				       "propagation: %s is not on a shared mount, nothing would leave", item->source);
+			return err_set(
+				err, CODE_FAILED_PRECONDITION,
+				"propagation: %s is not on a shared mount, nothing would leave",
+				item->source);
 		option(&item->options, "rshared");
 		raise_root_propagation(build, "rshared");
 		return 0;
@@ -219,7 +236,8 @@ static int add_propagation(struct build *build, const cri_Mount *mount, struct w
 	return 0;
 }
 
-static int add_access(const struct build *build, const cri_Mount *mount, struct wanted *item, struct err *err)
+static int add_access(const struct build *build, const cri_Mount *mount, struct wanted *item,
+                      struct err *err)
 {
 	if (!mount->recursive_read_only) {
 		option(&item->options, mount->readonly ? "ro" : "rw");
@@ -228,9 +246,12 @@ static int add_access(const struct build *build, const cri_Mount *mount, struct 
 	if (!mount->readonly)
 		return err_set(err, CODE_INVALID_ARGUMENT, "recursive_read_only: needs readonly");
 	if (mount->propagation != cri_MountPropagation_PROPAGATION_PRIVATE)
-		return err_set(err, CODE_INVALID_ARGUMENT, "recursive_read_only: needs propagation PRIVATE");
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "recursive_read_only: needs propagation PRIVATE");
 	if (runtime_require(build->in->runtime, RUNTIME_RRO, err) < 0)
-		return err_wrap(err, "recursive_read_only: RROUnsupported"); /* the word that clients look for */
+		return err_wrap(
+			err,
+			"recursive_read_only: RROUnsupported"); /* the word that clients look for */
 	option(&item->options, "rro");
 	return 0;
 }
@@ -251,8 +272,10 @@ static int add_options(const cri_Mount *mount, struct wanted *item, struct err *
 		for (size_t k = 0; k < ARRAY_SIZE(known); k++)
 			found |= streq(or_empty(mount->mount_options[i]), known[k]);
 		if (!found)
-			return err_set(err, CODE_INVALID_ARGUMENT, "mount_options[%zu]: \"%.60s\" is not noexec, nodev or nosuid", i,
-				       or_empty(mount->mount_options[i]));
+			return err_set(
+				err, CODE_INVALID_ARGUMENT,
+				"mount_options[%zu]: \"%.60s\" is not noexec, nodev or nosuid", i,
+				or_empty(mount->mount_options[i]));
 	}
 	return 0;
 }
@@ -262,11 +285,14 @@ static struct id_map *copy_maps(const cri_IDMapping *maps, size_t count)
 	struct id_map *copy = xcalloc(count, sizeof(*copy));
 
 	for (size_t i = 0; i < count; i++)
-		copy[i] = (struct id_map){ .inside = maps[i].container_id, .outside = maps[i].host_id, .count = maps[i].length };
+		copy[i] = (struct id_map){ .inside = maps[i].container_id,
+			                   .outside = maps[i].host_id,
+			                   .count = maps[i].length };
 	return copy;
 }
 
-static int add_id_maps(const struct build *build, const cri_Mount *mount, struct wanted *item, struct err *err)
+static int add_id_maps(const struct build *build, const cri_Mount *mount, struct wanted *item,
+                       struct err *err)
 {
 	const bool has_uids = mount->uidMappings_count, has_gids = mount->gidMappings_count;
 	const char *field = has_uids ? "uidMappings" : "gidMappings";
@@ -274,7 +300,8 @@ static int add_id_maps(const struct build *build, const cri_Mount *mount, struct
 	if (!has_uids && !has_gids)
 		return 0;
 	if (has_uids != has_gids)
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s: uidMappings and gidMappings go together", field);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "%s: uidMappings and gidMappings go together", field);
 	/* a runtime that does not know them leaves them out without a word */
 	if (runtime_require(build->in->runtime, RUNTIME_IDMAP, err) < 0)
 		return err_wrap(err, "%s", field);
@@ -292,7 +319,8 @@ static int resolve_source(const char *path, char **ret, struct err *err)
 	int rc;
 
 	if (path[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "host_path: \"%.100s\" is not an absolute path", path);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "host_path: \"%.100s\" is not an absolute path", path);
 	real = realpath(path, NULL);
 	if (!real && errno == ENOENT) {
 		rc = fsx_mkdir_p(path, 0755);
@@ -303,38 +331,44 @@ static int resolve_source(const char *path, char **ret, struct err *err)
 	if (!real)
 		return err_sys(err, errno, "host_path: %s", path);
 	if (!str_utf8_valid(str_of(real)))
-		return err_set(err, CODE_INVALID_ARGUMENT, "host_path: %s leads to a name that is not UTF-8", path);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "host_path: %s leads to a name that is not UTF-8", path);
 	*ret = take_ptr(real);
 	return 0;
 }
 
-static int add_request_mount(struct build *build, const cri_Mount *mount, struct wanted_list *list, struct err *err)
+static int add_request_mount(struct build *build, const cri_Mount *mount, struct wanted_list *list,
+                             struct err *err)
 {
 	cleanup_free char *destination = NULL;
 	cleanup_free char *source = NULL;
 	struct wanted *item;
 
 	if (or_empty(mount->container_path)[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "container_path: \"%.100s\" is not an absolute path",
-			       or_empty(mount->container_path));
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "container_path: \"%.100s\" is not an absolute path",
+		               or_empty(mount->container_path));
 	if (mount->has_image)
-		return err_set(err, CODE_UNIMPLEMENTED, "image: \"%.100s\": images cannot be mounted as volumes",
-			       or_empty(mount->image.image));
+		return err_set(err, CODE_UNIMPLEMENTED,
+		               "image: \"%.100s\": images cannot be mounted as volumes",
+		               or_empty(mount->image.image));
 	destination = spec_path_clean(mount->container_path);
 	if (streq(destination, "/"))
-		return err_set(err, CODE_INVALID_ARGUMENT, "container_path: the root cannot be mounted over");
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "container_path: the root cannot be mounted over");
 	if (resolve_source(or_empty(mount->host_path), &source, err) < 0)
 		return -1;
 	item = append(list, take_ptr(destination), take_ptr(source));
-	if (add_propagation(build, mount, item, err) < 0 || add_access(build, mount, item, err) < 0 ||
-	    add_options(mount, item, err) < 0)
+	if (add_propagation(build, mount, item, err) < 0 ||
+	    add_access(build, mount, item, err) < 0 || add_options(mount, item, err) < 0)
 		return -1;
 	return add_id_maps(build, mount, item, err);
 }
 
 /* ----------------------------------------------------------------------------------------------- pod and image mounts */
 
-static void add_bind(struct wanted_list *list, const char *destination, const char *source, bool readonly)
+static void add_bind(struct wanted_list *list, const char *destination, const char *source,
+                     bool readonly)
 {
 	struct wanted *item = append(list, xstrdup(destination), xstrdup(source));
 
@@ -344,8 +378,8 @@ static void add_bind(struct wanted_list *list, const char *destination, const ch
 
 /* The pod's own files belong to its root, whoever that is on the host: an idmapped mount would need a runtime and a file system
  * that can, a changed owner needs neither. */
-static int add_pod_file(struct build *build, const char *name, const char *destination, bool readonly, struct wanted_list *list,
-			struct err *err)
+static int add_pod_file(struct build *build, const char *name, const char *destination,
+                        bool readonly, struct wanted_list *list, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/%s", build->in->sandbox_dir, name);
 
@@ -361,7 +395,8 @@ static int add_pod_mounts(struct build *build, struct wanted_list *list, struct 
 {
 	const bool readonly = build->security->readonly_rootfs;
 	const bool host_ipc = !build->in->sandbox->ipcns_path;
-	cleanup_free char *shm = host_ipc ? xstrdup("/dev/shm") : xasprintf("%s/shm", build->in->sandbox_dir);
+	cleanup_free char *shm =
+		host_ipc ? xstrdup("/dev/shm") : xasprintf("%s/shm", build->in->sandbox_dir);
 
 	if (add_pod_file(build, "hostname", "/etc/hostname", readonly, list, err) < 0 ||
 	    add_pod_file(build, "hosts", "/etc/hosts", readonly, list, err) < 0 ||
@@ -382,15 +417,17 @@ static int add_volumes(struct build *build, struct wanted_list *list, struct err
 		cleanup_free char *source = NULL;
 
 		if (streq(destination, "/"))
-			return err_set(err, CODE_INVALID_ARGUMENT, "image config: config.Volumes: \"%.60s\" is the root", *volume);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "image config: config.Volumes: \"%.60s\" is the root",
+			               *volume);
 		if (find(list, destination))
 			continue;
 		if (volume_prepare(&(struct volume_args){ .container_dir = build->in->container_dir,
-							  .rootfs = build->in->rootfs,
-							  .path = destination,
-							  .uid = build_root_uid(build),
-							  .gid = build_root_gid(build) },
-				   &source, err) < 0)
+		                                          .rootfs = build->in->rootfs,
+		                                          .path = destination,
+		                                          .uid = build_root_uid(build),
+		                                          .gid = build_root_gid(build) },
+		                   &source, err) < 0)
 			return err_wrap(err, "image volume %s", destination);
 		add_bind(list, destination, source, false);
 	}
@@ -436,14 +473,14 @@ int build_mounts(struct build *build, struct err *err)
 		const struct wanted *item = &list.items[i];
 
 		spec_mount_add(&build->spec, &(struct spec_mount){ .destination = item->destination,
-								   .type = "bind",
-								   .source = item->source,
-								   .options = item->options.words,
-								   .noptions = item->options.count,
-								   .uid_maps = item->uid_maps,
-								   .nuid_maps = item->nuid_maps,
-								   .gid_maps = item->gid_maps,
-								   .ngid_maps = item->ngid_maps });
+		                                                   .type = "bind",
+		                                                   .source = item->source,
+		                                                   .options = item->options.words,
+		                                                   .noptions = item->options.count,
+		                                                   .uid_maps = item->uid_maps,
+		                                                   .nuid_maps = item->nuid_maps,
+		                                                   .gid_maps = item->gid_maps,
+		                                                   .ngid_maps = item->ngid_maps });
 	}
 	return 0;
 }

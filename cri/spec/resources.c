@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "core/base/str.h"
-#include "core/run/runtime.h"
 #include "cri/spec/build.h"
 #include "cri/spec/to_spec.h"
 
@@ -23,18 +22,20 @@ static void set_unless_empty(struct spec *spec, const char *path, const char *va
 		spec_set_str(spec, path, value);
 }
 
-static void set_memory(struct spec *spec, const struct host_facts *host, const cri_LinuxContainerResources *res)
+static void set_memory(struct spec *spec, const struct host_facts *host,
+                       const cri_LinuxContainerResources *res)
 {
 	int64_t swap = res->memory_swap_limit_in_bytes;
 
 	set_unless_zero(spec, RESOURCES ".memory.limit", res->memory_limit_in_bytes);
 	/* Swap counts memory and swap together; a limit on memory alone would leave all of swap open. */
 	if (host->swap)
-		set_unless_zero(spec, RESOURCES ".memory.swap", swap ? swap : res->memory_limit_in_bytes);
+		set_unless_zero(spec, RESOURCES ".memory.swap",
+		                swap ? swap : res->memory_limit_in_bytes);
 }
 
-static int set_hugepages(struct spec *spec, const struct host_facts *host, const cri_LinuxContainerResources *res,
-			 struct err *err)
+static int set_hugepages(struct spec *spec, const struct host_facts *host,
+                         const cri_LinuxContainerResources *res, struct err *err)
 {
 	/* kubelet names every page size of the node, with 0 for what is not to be used: without the controller there is nothing
 	 * to enforce it with (the peers do not even try by default). */
@@ -44,27 +45,33 @@ static int set_hugepages(struct spec *spec, const struct host_facts *host, const
 		yyjson_mut_val *limit;
 
 		if (!or_empty(res->hugepage_limits[i].page_size)[0])
-			return err_set(err, CODE_INVALID_ARGUMENT, "hugepage_limits[%zu].page_size: missing", i);
-		limit = yyjson_mut_arr_add_obj(spec->doc, spec_array(spec, RESOURCES ".hugepageLimits"));
-		yyjson_mut_obj_add_strcpy(spec->doc, limit, "pageSize", res->hugepage_limits[i].page_size);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "hugepage_limits[%zu].page_size: missing", i);
+		limit = yyjson_mut_arr_add_obj(spec->doc,
+		                               spec_array(spec, RESOURCES ".hugepageLimits"));
+		yyjson_mut_obj_add_strcpy(spec->doc, limit, "pageSize",
+		                          res->hugepage_limits[i].page_size);
 		yyjson_mut_obj_add_uint(spec->doc, limit, "limit", res->hugepage_limits[i].limit);
 	}
 	return 0;
 }
 
-static int set_unified(struct spec *spec, const struct host_facts *host, const cri_LinuxContainerResources *res, struct err *err)
+static int set_unified(struct spec *spec, const struct host_facts *host,
+                       const cri_LinuxContainerResources *res, struct err *err)
 {
 	if (res->unified_count && !host->cgroup2)
-		return err_set(err, CODE_FAILED_PRECONDITION, "unified: \"%.60s\" needs cgroup v2, this host has v1",
-			       or_empty(res->unified[0].key));
+		return err_set(err, CODE_FAILED_PRECONDITION,
+		               "unified: \"%.60s\" needs cgroup v2, this host has v1",
+		               or_empty(res->unified[0].key));
 	for (size_t i = 0; i < res->unified_count; i++)
-		spec_entry_set(spec, RESOURCES ".unified", or_empty(res->unified[i].key), or_empty(res->unified[i].value));
+		spec_entry_set(spec, RESOURCES ".unified", or_empty(res->unified[i].key),
+		               or_empty(res->unified[i].value));
 	return 0;
 }
 
 /* Everything but oom_score_adj, which is the process's. */
-static int set_resources(struct spec *spec, const struct host_facts *host, const cri_LinuxContainerResources *res,
-			 struct err *err)
+static int set_resources(struct spec *spec, const struct host_facts *host,
+                         const cri_LinuxContainerResources *res, struct err *err)
 {
 	set_unless_zero(spec, RESOURCES ".cpu.shares", res->cpu_shares);
 	set_unless_zero(spec, RESOURCES ".cpu.quota", res->cpu_quota);
@@ -84,9 +91,11 @@ int build_resources(struct build *build, struct err *err)
 	if (set_resources(&build->spec, build->host, res, err) < 0)
 		return err_wrap(err, "config.linux.resources");
 	if (res->oom_score_adj < -1000 || res->oom_score_adj > 1000)
-		return build_invalid(err, "linux.resources.oom_score_adj: %lld is not -1000..1000", (long long)res->oom_score_adj);
+		return build_invalid(err, "linux.resources.oom_score_adj: %lld is not -1000..1000",
+		                     (long long)res->oom_score_adj);
 	/* Set even when nobody asked: a container must not inherit ours. */
-	spec_set_int(&build->spec, "process.oomScoreAdj", runtime_clamp_oom(build->in->limits, (int)res->oom_score_adj));
+	spec_set_int(&build->spec, "process.oomScoreAdj",
+	             runtime_clamp_oom(build->in->limits, (int)res->oom_score_adj));
 	return 0;
 }
 

@@ -7,8 +7,8 @@
 
 #include "cri/spec/build.h"
 
-#define ALLOW	  "SCMP_ACT_ALLOW"
-#define ERRNO	  "SCMP_ACT_ERRNO"
+#define ALLOW      "SCMP_ACT_ALLOW"
+#define ERRNO      "SCMP_ACT_ERRNO"
 #define NO_SYSCALL 38 /* ENOSYS, on x86 and everywhere else that we run on */
 
 /* CLONE_NEWNS NEWCGROUP NEWUTS NEWIPC NEWUSER NEWPID NEWNET */
@@ -162,8 +162,8 @@ static const struct condition clone_without_namespaces = {
 	"clone", CLONE_FLAGS_ARG, CLONE_NAMESPACES, 0, "SCMP_CMP_MASKED_EQ",
 };
 
-static yyjson_mut_val *add_rule(struct spec *spec, yyjson_mut_val *rules, const char *const *names, size_t count,
-				const char *action)
+static yyjson_mut_val *add_rule(struct spec *spec, yyjson_mut_val *rules, const char *const *names,
+                                size_t count, const char *action)
 {
 	yyjson_mut_val *rule = yyjson_mut_arr_add_obj(spec->doc, rules);
 	yyjson_mut_val *list = yyjson_mut_obj_add_arr(spec->doc, rule, "names");
@@ -174,7 +174,8 @@ static yyjson_mut_val *add_rule(struct spec *spec, yyjson_mut_val *rules, const 
 	return rule;
 }
 
-static void add_condition(struct spec *spec, yyjson_mut_val *rules, const struct condition *condition)
+static void add_condition(struct spec *spec, yyjson_mut_val *rules,
+                          const struct condition *condition)
 {
 	yyjson_mut_val *rule = add_rule(spec, rules, &condition->name, 1, ALLOW);
 	yyjson_mut_val *args = yyjson_mut_obj_add_arr(spec->doc, rule, "args");
@@ -193,7 +194,8 @@ void seccomp_default(struct spec *spec, uint64_t bounding)
 
 	spec_unset(spec, "linux.seccomp");
 	spec_set_str(spec, "linux.seccomp.defaultAction", ERRNO);
-	spec_set_strv(spec, "linux.seccomp.architectures", architectures, ARRAY_SIZE(architectures));
+	spec_set_strv(spec, "linux.seccomp.architectures", architectures,
+	              ARRAY_SIZE(architectures));
 	rules = spec_array(spec, "linux.seccomp.syscalls");
 	add_rule(spec, rules, always, ARRAY_SIZE(always), ALLOW);
 	for (size_t i = 0; i < ARRAY_SIZE(conditions); i++)
@@ -205,5 +207,6 @@ void seccomp_default(struct spec *spec, uint64_t bounding)
 		return;
 	/* clone3's flags lie in memory, where a filter cannot look: libcs fall back to clone when it is not there. */
 	add_condition(spec, rules, &clone_without_namespaces);
-	yyjson_mut_obj_add_uint(spec->doc, add_rule(spec, rules, clone3, 1, ERRNO), "errnoRet", NO_SYSCALL);
+	yyjson_mut_obj_add_uint(spec->doc, add_rule(spec, rules, clone3, 1, ERRNO), "errnoRet",
+	                        NO_SYSCALL);
 }

@@ -14,7 +14,6 @@
 #include "core/base/attr.h"
 #include "core/base/err.h"
 #include "core/life/life.h"
-
 #include "cri/proto/cri.h"
 
 /* The builder for life_args.builder. Its errors name the field of the request. */
@@ -26,6 +25,7 @@ NODISCARD struct spec_builder cri_spec_builder(void);
  * Returns: a heap string, the JSON of OCI's linux.resources; NULL with @err set.
  * Errors:  INVALID_ARGUMENT naming the field.
  */
-NODISCARD NONNULL char *spec_resources_json(const cri_LinuxContainerResources *res, struct err *err);
+NODISCARD NONNULL char *spec_resources_json(const cri_LinuxContainerResources *res,
+                                            struct err *err);
 
 #endif

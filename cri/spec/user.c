@@ -17,7 +17,15 @@
 
 /* ------------------------------------------------------------------------------------------------------------ lines */
 
-enum { PASSWD_NAME, PASSWD_UID = 2, PASSWD_GID = 3, GROUP_NAME = 0, GROUP_GID = 2, GROUP_MEMBERS = 3, FIELDS = 4 };
+enum {
+	PASSWD_NAME,
+	PASSWD_UID = 2,
+	PASSWD_GID = 3,
+	GROUP_NAME = 0,
+	GROUP_GID = 2,
+	GROUP_MEMBERS = 3,
+	FIELDS = 4
+};
 
 /* The first four fields of the next line that has at least @need of them; false at the end. */
 static bool next_entry(struct str *text, size_t need, struct str fields[FIELDS])
@@ -61,7 +69,8 @@ static bool next_user(struct str *text, struct passwd_entry *ret)
 
 	while (next_entry(text, FIELDS, fields)) {
 		ret->name = fields[PASSWD_NAME];
-		if (ret->name.len && id_of(fields[PASSWD_UID], &ret->uid) && id_of(fields[PASSWD_GID], &ret->gid))
+		if (ret->name.len && id_of(fields[PASSWD_UID], &ret->uid) &&
+		    id_of(fields[PASSWD_GID], &ret->gid))
 			return true;
 	}
 	return false;
@@ -101,9 +110,9 @@ static bool is_number(struct str text)
 
 static int number(struct str text, const char *what, uint32_t *ret, struct err *err)
 {
-	return id_of(text, ret) ? 0 :
-				  err_set(err, CODE_INVALID_ARGUMENT, "%s %.*s is not 0..%d", what, (int)MIN(text.len, (size_t)40),
-					  text.p, USER_ID_MAX);
+	return id_of(text, ret) ? 0
+	                        : err_set(err, CODE_INVALID_ARGUMENT, "%s %.*s is not 0..%d", what,
+	                                  (int)MIN(text.len, (size_t)40), text.p, USER_ID_MAX);
 }
 
 static int find_user(struct str passwd, struct str wanted, struct user *ret, struct err *err)
@@ -123,8 +132,8 @@ static int find_user(struct str passwd, struct str wanted, struct user *ret, str
 	}
 	if (numeric)
 		return 0;
-	return err_set(err, CODE_NOT_FOUND, "user \"%.*s\" is not in the image's /etc/passwd", (int)MIN(wanted.len, (size_t)60),
-		       wanted.p);
+	return err_set(err, CODE_NOT_FOUND, "user \"%.*s\" is not in the image's /etc/passwd",
+	               (int)MIN(wanted.len, (size_t)60), wanted.p);
 }
 
 static int find_group(struct str group, struct str wanted, uint32_t *ret, struct err *err)
@@ -139,20 +148,23 @@ static int find_group(struct str group, struct str wanted, uint32_t *ret, struct
 		*ret = entry.gid;
 		return 0;
 	}
-	return err_set(err, CODE_NOT_FOUND, "group \"%.*s\" is not in the image's /etc/group", (int)MIN(wanted.len, (size_t)60),
-		       wanted.p);
+	return err_set(err, CODE_NOT_FOUND, "group \"%.*s\" is not in the image's /etc/group",
+	               (int)MIN(wanted.len, (size_t)60), wanted.p);
 }
 
-int user_resolve(struct str passwd, struct str group, const char *text, struct user *ret, struct err *err)
+int user_resolve(struct str passwd, struct str group, const char *text, struct user *ret,
+                 struct err *err)
 {
 	cleanup(user_release) struct user user = { 0 };
 	struct str name, rest;
 	bool has_group = str_cut(str_of(text), ':', &name, &rest);
 
 	if (has_group && memchr(rest.p, ':', rest.len))
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.60s\" has more than one colon", text);
+		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.60s\" has more than one colon",
+		               text);
 	if (has_group && (name.len == 0 || rest.len == 0))
-		return err_set(err, CODE_INVALID_ARGUMENT, "\"%.60s\" lacks a user or a group beside its colon", text);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "\"%.60s\" lacks a user or a group beside its colon", text);
 	if (find_user(passwd, name.len ? name : STR("0"), &user, err) < 0)
 		return -1;
 	if (has_group && find_group(group, rest, &user.gid, err) < 0)
@@ -183,27 +195,31 @@ static bool lists(struct str members, const char *name)
 	return false;
 }
 
-int user_add_groups(struct user *user, struct str group, bool merge, const int64_t *extra, size_t nextra, struct err *err)
+int user_add_groups(struct user *user, struct str group, bool merge, const int64_t *extra,
+                    size_t nextra, struct err *err)
 {
 	struct group_entry entry;
 	size_t count = 0, kept = 0;
 
 	if (nextra >= USER_GROUPS_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d groups", USER_GROUPS_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d groups",
+		               USER_GROUPS_MAX);
 	free(user->groups);
 	/* duplicates in /etc/group may not crowd out what is new: twice the room, squeezed when full */
 	user->groups = xcalloc(USER_GROUPS_MAX * 2, sizeof(*user->groups));
 	user->groups[count++] = user->gid;
 	for (size_t i = 0; i < nextra; i++) {
 		if (extra[i] < 0 || extra[i] > USER_ID_MAX)
-			return err_set(err, CODE_INVALID_ARGUMENT, "group %lld is not 0..%d", (long long)extra[i], USER_ID_MAX);
+			return err_set(err, CODE_INVALID_ARGUMENT, "group %lld is not 0..%d",
+			               (long long)extra[i], USER_ID_MAX);
 		user->groups[count++] = (uint32_t)extra[i];
 	}
 	while (merge && user->name && next_group(&group, &entry)) {
 		if (!lists(entry.members, user->name))
 			continue;
 		if (count == USER_GROUPS_MAX * 2)
-			return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d groups", USER_GROUPS_MAX);
+			return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d groups",
+			               USER_GROUPS_MAX);
 		user->groups[count++] = entry.gid;
 	}
 	qsort(user->groups, count, sizeof(*user->groups), compare_ids);
@@ -211,7 +227,8 @@ int user_add_groups(struct user *user, struct str group, bool merge, const int64
 		if (i == 0 || user->groups[i] != user->groups[kept - 1])
 			user->groups[kept++] = user->groups[i];
 	if (kept > USER_GROUPS_MAX)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d groups", USER_GROUPS_MAX);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "more than %d groups",
+		               USER_GROUPS_MAX);
 	user->ngroups = kept;
 	return 0;
 }
@@ -242,7 +259,8 @@ static int open_inside(const char *rootfs, const char *path)
 	return fd;
 }
 
-int user_read_file(const char *rootfs, const char *path, char **ret_text, size_t *ret_len, struct err *err)
+int user_read_file(const char *rootfs, const char *path, char **ret_text, size_t *ret_len,
+                   struct err *err)
 {
 	cleanup_close int place = open_inside(rootfs, path);
 	cleanup_close int fd = -1;
@@ -261,9 +279,11 @@ int user_read_file(const char *rootfs, const char *path, char **ret_text, size_t
 	if (fstat(place, &st) < 0)
 		return err_sys(err, errno, "stat %s of the image", path);
 	if (!S_ISREG(st.st_mode))
-		return err_set(err, CODE_INVALID_ARGUMENT, "%s of the image is not a regular file", path);
+		return err_set(err, CODE_INVALID_ARGUMENT, "%s of the image is not a regular file",
+		               path);
 	if (st.st_size > USER_FILE_BYTES)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s of the image is larger than %u bytes", path, USER_FILE_BYTES);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED,
+		               "%s of the image is larger than %u bytes", path, USER_FILE_BYTES);
 	snprintf(name, sizeof(name), "/proc/self/fd/%d", place);
 	fd = open(name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)

@@ -18,13 +18,13 @@
 #include "core/base/err.h"
 #include "core/base/str.h"
 
-#define USER_ID_MAX	INT32_MAX /* what the OCI runtimes agree on */
-#define USER_GROUPS_MAX 65536	  /* NGROUPS_MAX: the kernel takes no more */
+#define USER_ID_MAX     INT32_MAX /* what the OCI runtimes agree on */
+#define USER_GROUPS_MAX 65536     /* NGROUPS_MAX: the kernel takes no more */
 #define USER_FILE_BYTES (10u << 20)
 
 struct user {
 	uint32_t uid, gid;
-	char *name;	  /* in passwd, or NULL */
+	char *name;       /* in passwd, or NULL */
 	uint32_t *groups; /* sorted, no duplicates, gid among them */
 	size_t ngroups;
 };
@@ -33,13 +33,14 @@ struct user {
  * user_resolve - uid, gid and name; groups stay empty.
  * Errors: INVALID_ARGUMENT (form, range, a second colon), NOT_FOUND (no such user or group in the image).
  */
-NODISCARD int user_resolve(struct str passwd, struct str group, const char *text, struct user *ret, struct err *err);
+NODISCARD int user_resolve(struct str passwd, struct str group, const char *text, struct user *ret,
+                           struct err *err);
 /*
  * user_add_groups - the supplementary groups: gid, @extra, and with @merge those of /etc/group that list the user's name.
  * Errors: RESOURCE_EXHAUSTED beyond USER_GROUPS_MAX.
  */
-NODISCARD int user_add_groups(struct user *user, struct str group, bool merge, const int64_t *extra, size_t nextra,
-			      struct err *err);
+NODISCARD int user_add_groups(struct user *user, struct str group, bool merge, const int64_t *extra,
+                              size_t nextra, struct err *err);
 void user_release(struct user *user); /* safe on a zeroed struct */
 
 /*
@@ -47,7 +48,8 @@ void user_release(struct user *user); /* safe on a zeroed struct */
  * opened, at most USER_FILE_BYTES. Missing: empty text.
  * Errors: INVALID_ARGUMENT (no regular file), RESOURCE_EXHAUSTED (too large), others name @path.
  */
-NODISCARD int user_read_file(const char *rootfs, const char *path, char **ret_text, size_t *ret_len, struct err *err);
+NODISCARD int user_read_file(const char *rootfs, const char *path, char **ret_text, size_t *ret_len,
+                             struct err *err);
 
 DEFINE_CLEANUP(struct user, user_release);
 

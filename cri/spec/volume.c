@@ -28,14 +28,15 @@
 #include "core/base/sys.h"
 
 #define NAME_CHARS  16 /* of the path's digest: one container's volumes do not collide */
-#define CHUNK	    (8u << 20)
+#define CHUNK       (8u << 20)
 #define XATTR_NAMES 65536 /* what the kernel lists at most */
 #define XATTR_VALUE 65536
 #define OPEN_TRIES  16 /* EAGAIN while somebody renames on the way */
 
 struct copy {
-	int root;	  /* the volume: where links point from */
-	struct map links; /* "dev:ino" of what has several names -> the first copy's path below root */
+	int root; /* the volume: where links point from */
+	struct map
+		links; /* "dev:ino" of what has several names -> the first copy's path below root */
 	char *names, *value; /* room for extended attributes */
 	struct err *err;
 };
@@ -61,7 +62,8 @@ static int copy_xattrs(struct copy *copy, int from, int to, const char *path)
 		if (starts_with(name, "trusted.") || streq(name, "security.selinux"))
 			continue;
 		size = fgetxattr(from, name, copy->value, XATTR_VALUE);
-		if (size >= 0 && fsetxattr(to, name, copy->value, (size_t)size, 0) < 0 && errno != ENOTSUP)
+		if (size >= 0 && fsetxattr(to, name, copy->value, (size_t)size, 0) < 0 &&
+		    errno != ENOTSUP)
 			return fail(copy, "set attributes of", path);
 	}
 	return 0;
@@ -79,9 +81,11 @@ static int copy_facts(struct copy *copy, int from, int to, const struct stat *st
 	return futimens(to, times) < 0 ? fail(copy, "set times of", path) : 0;
 }
 
-static int copy_file(struct copy *copy, int from_dir, int to_dir, const char *name, const char *path)
+static int copy_file(struct copy *copy, int from_dir, int to_dir, const char *name,
+                     const char *path)
 {
-	cleanup_close int from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	cleanup_close int from =
+		openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	cleanup_close int to = -1;
 	struct stat st;
 	ssize_t n;
@@ -99,7 +103,8 @@ static int copy_file(struct copy *copy, int from_dir, int to_dir, const char *na
 	return copy_facts(copy, from, to, &st, path);
 }
 
-static int copy_symlink(struct copy *copy, int from_dir, int to_dir, const char *name, const struct stat *st, const char *path)
+static int copy_symlink(struct copy *copy, int from_dir, int to_dir, const char *name,
+                        const struct stat *st, const char *path)
 {
 	const struct timespec times[2] = { st->st_atim, st->st_mtim };
 	char target[PATH_MAX];
@@ -108,29 +113,35 @@ static int copy_symlink(struct copy *copy, int from_dir, int to_dir, const char 
 	if (len < 0)
 		return fail(copy, "read link", path);
 	target[len] = '\0';
-	if (symlinkat(target, to_dir, name) < 0 || fchownat(to_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (symlinkat(target, to_dir, name) < 0 ||
+	    fchownat(to_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(copy, "create link", path);
-	ignore(utimensat(to_dir, name, times, AT_SYMLINK_NOFOLLOW)); /* some file systems keep no times of links */
+	ignore(utimensat(to_dir, name, times,
+	                 AT_SYMLINK_NOFOLLOW)); /* some file systems keep no times of links */
 	return 0;
 }
 
-static int copy_node(struct copy *copy, int to_dir, const char *name, const struct stat *st, const char *path)
+static int copy_node(struct copy *copy, int to_dir, const char *name, const struct stat *st,
+                     const char *path)
 {
 	if (mknodat(to_dir, name, st->st_mode & (S_IFMT | 07777), st->st_rdev) < 0 ||
 	    fchownat(to_dir, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(copy, "create", path);
-	return fchmodat(to_dir, name, st->st_mode & 07777, 0) < 0 ? fail(copy, "set mode of", path) : 0;
+	return fchmodat(to_dir, name, st->st_mode & 07777, 0) < 0 ? fail(copy, "set mode of", path)
+	                                                          : 0;
 }
 
 /* Another name of what was copied before: 1, and linked; the first of several names is remembered: 0. */
-static int link_again(struct copy *copy, int to_dir, const char *name, const struct stat *st, const char *path)
+static int link_again(struct copy *copy, int to_dir, const char *name, const struct stat *st,
+                      const char *path)
 {
 	char key[48];
 	const char *first;
 
 	if (S_ISDIR(st->st_mode) || st->st_nlink < 2)
 		return 0;
-	snprintf(key, sizeof(key), "%llx:%llx", (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
+	snprintf(key, sizeof(key), "%llx:%llx", (unsigned long long)st->st_dev,
+	         (unsigned long long)st->st_ino);
 	first = map_find(&copy->links, key);
 	if (!first) {
 		map_set(&copy->links, key, xstrdup(path));
@@ -143,9 +154,11 @@ static int link_again(struct copy *copy, int to_dir, const char *name, const str
 
 static int copy_tree(struct copy *copy, int from, int to, const char *path, int depth);
 
-static int copy_directory(struct copy *copy, int from_dir, int to_dir, const char *name, const char *path, int depth)
+static int copy_directory(struct copy *copy, int from_dir, int to_dir, const char *name,
+                          const char *path, int depth)
 {
-	cleanup_close int from = openat(from_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_close int from =
+		openat(from_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	cleanup_close int to = -1;
 
 	if (from < 0)
@@ -158,7 +171,8 @@ static int copy_directory(struct copy *copy, int from_dir, int to_dir, const cha
 	return copy_tree(copy, from, to, path, depth + 1);
 }
 
-static int copy_entry(struct copy *copy, int from, int to, const char *name, const char *path, int depth)
+static int copy_entry(struct copy *copy, int from, int to, const char *name, const char *path,
+                      int depth)
 {
 	struct stat st;
 	int linked;
@@ -188,14 +202,16 @@ static int copy_tree(struct copy *copy, int from, int to, const char *path, int 
 	int rc;
 
 	if (depth > VOLUME_DEPTH_MAX)
-		return err_set(copy->err, CODE_RESOURCE_EXHAUSTED, "%.80s...: deeper than %d directories", path, VOLUME_DEPTH_MAX);
+		return err_set(copy->err, CODE_RESOURCE_EXHAUSTED,
+		               "%.80s...: deeper than %d directories", path, VOLUME_DEPTH_MAX);
 	if (fstat(from, &st) < 0)
 		return fail(copy, "stat", path);
 	rc = fsx_list(from, ".", &names);
 	if (rc < 0)
 		return err_sys(copy->err, -rc, "list %s", path);
 	for (char **name = names; *name; name++) {
-		cleanup_free char *below = path[0] ? xasprintf("%s/%s", path, *name) : xstrdup(*name);
+		cleanup_free char *below =
+			path[0] ? xasprintf("%s/%s", path, *name) : xstrdup(*name);
 
 		if (copy_entry(copy, from, to, *name, below, depth) < 0)
 			return -1;

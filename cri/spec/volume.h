@@ -21,7 +21,7 @@
 struct volume_args {
 	const char *container_dir, *rootfs;
 	const char *path; /* in the container, cleaned */
-	uid_t uid;	  /* owner where the image has nothing there */
+	uid_t uid;        /* owner where the image has nothing there */
 	gid_t gid;
 };
 
