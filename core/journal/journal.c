@@ -1045,7 +1045,7 @@ void journal_close(struct journal *j)
 
 	if (!j)
 		return;
-	if (j->mode == JOURNAL_SERVE && j->writer.fd >= 0) {
+	if (j->mode == JOURNAL_SERVE) {
 		if (journal_drain(j, CLOSE_TIMEOUT_MS, &err) < 0)
 			log_warn(NULL, "journal: closed with unwritten records: %s", err.msg);
 		else if (writer_sync_slots(&j->writer, &err) < 0)

@@ -7,6 +7,9 @@
 #include "core/base/codec.h"
 #include "core/base/str.h"
 
+/* Beyond what a node can ever write: sums of seqs and counts cannot overflow. */
+#define MAX_SEQ (UINT64_MAX / 4)
+
 static const uint8_t segment_magic[8] = "coraseg\n";
 static const uint8_t synced_magic[4] = "csyn";
 
@@ -157,7 +160,7 @@ int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt
 	scan.used = used_bytes(data, len);
 	if (segment_header_decode(data, len, &scan.header, &why) == 0)
 		scan.header_ok = scan.header.number == number && scan.header.salt == salt &&
-		                 scan.header.first_seq > 0;
+		                 scan.header.first_seq - 1 < MAX_SEQ;
 	else if (err_is(&why, CODE_FAILED_PRECONDITION)) {
 		*err = why;
 		return -1;
