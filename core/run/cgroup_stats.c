@@ -18,6 +18,7 @@
 #include "core/run/cgroup.h"
 
 #define TEXT_MAX  65536
+#define KEPT_MAX  16384               /* the longest kept file is memory.stat: 2 KiB and growing */
 #define NO_LIMIT  (UINT64_C(1) << 62) /* v1 says "no limit" with LONG_MAX rounded down to a page */
 #define PSI_SCALE 100
 
@@ -451,7 +452,11 @@ static int kept_text(const struct cgroup_files *files, enum kept k, char *text, 
 
 	if (files->fd[k] < 0)
 		return 0;
-	n = pread_full(files->fd[k], text, TEXT_MAX, 0);
+	/* One read has it all; a second one, to see the end, would make the kernel add everything up again. */
+	do {
+		n = pread(files->fd[k], text, KEPT_MAX, 0);
+	} while (n < 0 && errno == EINTR);
+	n = n < 0 ? -errno : n;
 	if (n == -ENODEV)
 		return err_set(err, CODE_NOT_FOUND, "cgroup %s is gone", files->dir);
 	if (n == -EOPNOTSUPP) /* pressure accounting is switched off */
@@ -690,7 +695,7 @@ static void more_io(const struct cgroup_files *files, struct cgroup_stats *stats
 int cgroup_files_read(struct cgroup_files *files, bool all, struct cgroup_stats *ret,
                       struct err *err)
 {
-	cleanup_free char *text = xcalloc(1, TEXT_MAX);
+	char text[KEPT_MAX];
 	struct cgroup_stats stats = { .cpu_quota_us = -1 };
 
 	if (read_cpu(files, text, &stats, err) < 0 || read_memory(files, text, &stats, err) < 0 ||
