@@ -81,24 +81,75 @@ static int boot_identity(const char *root, struct boot *ret, struct err *err)
 	return 0;
 }
 
-static enum exit_status open_journal(struct engine *e, const struct engine_args *args, struct err *err)
+static enum engine_home home_of(const struct boot *now, const struct boot *then)
 {
-	cleanup_free char *dir = xasprintf("%s/journal", e->config->root);
-	struct journal_args ja = {
+	bool same_boot = !memcmp(now->boot_id, then->boot_id, sizeof(now->boot_id));
+
+	if (!then->seq)
+		return HOME_NEW;
+	if (memcmp(now->machine_id, then->machine_id, sizeof(now->machine_id)) || now->ino != then->ino)
+		return HOME_AWAY;
+	if (same_boot && now->dev != then->dev) /* the kernel numbers some file systems anew at each boot */
+		return HOME_AWAY;
+	return same_boot ? HOME_HERE : HOME_REBOOTED;
+}
+
+static int journal_args_init(const struct engine *e, const struct engine_args *args, const char *dir, struct journal_args *ret,
+			     struct err *err)
+{
+	*ret = (struct journal_args){
 		.dir = dir,
 		.mode = e->mode == ENGINE_INSPECT ? JOURNAL_MEMORY : JOURNAL_SERVE,
 		.state = e->state,
 		.segment_bytes = e->config->journal_segment_bytes,
 		.keep_bytes = e->config->journal_keep_bytes,
-		.truncate = args->truncate,
+		.truncate = args->truncate || e->mode == ENGINE_INSPECT,
 	};
+	return boot_identity(e->config->root, &ret->boot, err);
+}
 
-	if (boot_identity(e->config->root, &ja.boot, err) < 0)
+static enum exit_status journal_status(const struct err *err)
+{
+	return err_is(err, CODE_FAILED_PRECONDITION) ? EXIT_CONFIG : EXIT_FAILED;
+}
+
+/* FIX, before it writes so much as a lock file: is this state ours to repair? */
+static enum exit_status check_home(struct engine *e, const struct engine_args *args, struct err *err)
+{
+	cleanup_free char *dir = xasprintf("%s/journal", e->config->root);
+	cleanup(state_free) struct state *state = state_new();
+	struct journal_args ja;
+	struct journal_report report;
+	struct journal *journal;
+
+	if (journal_args_init(e, args, dir, &ja, err) < 0)
+		return EXIT_FAILED;
+	ja.mode = JOURNAL_MEMORY;
+	ja.state = state;
+	journal = journal_open(&ja, &report, err);
+	if (!journal)
+		return journal_status(err);
+	e->home = home_of(&ja.boot, &state->boot);
+	journal_close(journal);
+	if (e->home != HOME_AWAY)
+		return EXIT_OK;
+	err_set(err, CODE_FAILED_PRECONDITION, "%s is the state of another machine, or a copy: it can be looked at, not repaired",
+		e->config->root);
+	return EXIT_USAGE;
+}
+
+static enum exit_status open_journal(struct engine *e, const struct engine_args *args, struct err *err)
+{
+	cleanup_free char *dir = xasprintf("%s/journal", e->config->root);
+	struct journal_args ja;
+
+	if (journal_args_init(e, args, dir, &ja, err) < 0)
 		return EXIT_FAILED;
 	e->journal = journal_open(&ja, &e->load, err);
-	if (e->journal)
-		return EXIT_OK;
-	return err_is(err, CODE_FAILED_PRECONDITION) ? EXIT_CONFIG : EXIT_FAILED;
+	if (!e->journal)
+		return journal_status(err);
+	e->home = home_of(&ja.boot, e->mode == ENGINE_INSPECT ? &e->state->boot : &e->state->prev_boot);
+	return EXIT_OK;
 }
 
 /* --- row 6: what operations need */
@@ -221,6 +272,13 @@ static int open_life(struct engine *e, const struct engine_args *args, struct er
 	return journal_start(e->journal, e->loop, life_released, e->life, err);
 }
 
+static enum replay_mode replay_mode(const struct engine *e)
+{
+	if (e->mode != ENGINE_INSPECT)
+		return REPLAY_SERVE;
+	return e->home == HOME_AWAY ? REPLAY_INSPECT_AWAY : REPLAY_INSPECT;
+}
+
 enum exit_status engine_open(struct engine *e, const struct engine_args *args, struct err *err)
 {
 	enum exit_status status = EXIT_FAILED;
@@ -233,6 +291,11 @@ enum exit_status engine_open(struct engine *e, const struct engine_args *args, s
 		.monitors_cgroup = -1,
 	};
 	replay_report_init(&e->report);
+	if (e->mode == ENGINE_FIX) {
+		status = check_home(e, args, err);
+		if (status != EXIT_OK)
+			goto fail;
+	}
 	if (e->mode != ENGINE_INSPECT) {
 		status = state_lock(e, err);
 		if (status != EXIT_OK)
@@ -256,8 +319,7 @@ enum exit_status engine_open(struct engine *e, const struct engine_args *args, s
 	status = EXIT_FAILED;
 	if (open_life(e, args, err) < 0)
 		goto fail;
-	if (replay_run(e->life, e->mode == ENGINE_INSPECT ? REPLAY_INSPECT : REPLAY_SERVE, &e->report, args->recovered, args->arg,
-		       err) < 0)
+	if (replay_run(e->life, replay_mode(e), &e->report, args->recovered, args->arg, err) < 0)
 		goto fail;
 	return EXIT_OK;
 fail:
