@@ -307,7 +307,7 @@ static void fix_check(void *arg)
 
 static void fix_stopped(void *arg)
 {
-	loop_stop(((struct fix *)arg)->engine.loop);
+	loop_stop(((struct fix *)arg)->engine->loop);
 }
 
 static void fix_signal(void *arg, const struct signalfd_siginfo *info UNUSED)
