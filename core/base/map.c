@@ -42,9 +42,9 @@ static void sip_round(uint64_t v[4])
 
 /* SipHash-1-3 (Aumasson, Bernstein): one round per word, three at the end. Keys come from peers; an
  * unkeyed hash would let them choose collisions. */
-static uint64_t siphash13(const uint64_t seed[2], const char *key, size_t len)
+uint64_t map_hash(const uint64_t seed[2], const void *key, size_t len)
 {
-	const uint8_t *p = (const uint8_t *)key;
+	const uint8_t *p = key;
 	uint64_t v[4] = {
 		seed[0] ^ UINT64_C(0x736f6d6570736575),
 		seed[1] ^ UINT64_C(0x646f72616e646f6d),
@@ -154,14 +154,14 @@ static void add(struct map *map, const char *key, void *value, uint64_t hash)
 
 void *map_find(const struct map *map, const char *key)
 {
-	const struct map_entry *entry = lookup(map, key, siphash13(map->seed, key, strlen(key)));
+	const struct map_entry *entry = lookup(map, key, map_hash(map->seed, key, strlen(key)));
 
 	return entry ? entry->value : NULL;
 }
 
 bool map_insert(struct map *map, const char *key, void *value)
 {
-	uint64_t hash = siphash13(map->seed, key, strlen(key));
+	uint64_t hash = map_hash(map->seed, key, strlen(key));
 
 	ensure(value);
 	if (lookup(map, key, hash))
@@ -172,7 +172,7 @@ bool map_insert(struct map *map, const char *key, void *value)
 
 void map_set(struct map *map, const char *key, void *value)
 {
-	uint64_t hash = siphash13(map->seed, key, strlen(key));
+	uint64_t hash = map_hash(map->seed, key, strlen(key));
 	struct map_entry *entry = lookup(map, key, hash);
 
 	ensure(value);
@@ -184,7 +184,7 @@ void map_set(struct map *map, const char *key, void *value)
 
 void *map_remove(struct map *map, const char *key)
 {
-	struct map_entry *entry = lookup(map, key, siphash13(map->seed, key, strlen(key)));
+	struct map_entry *entry = lookup(map, key, map_hash(map->seed, key, strlen(key)));
 	void *value;
 
 	if (!entry)

@@ -41,6 +41,9 @@ struct map_entry *map_next(const struct map *map, struct map_entry *entry);
 #define map_for_each(e, map)                                                                       \
 	for (struct map_entry *e = map_next(map, NULL); e; e = map_next(map, e))
 
+/* The map's hash, for tables of one's own: SipHash-1-3 under a secret @seed (rand_u64). */
+uint64_t map_hash(const uint64_t seed[2], const void *key, size_t len);
+
 DEFINE_CLEANUP(struct map, map_release);
 
 #endif

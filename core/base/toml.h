@@ -7,7 +7,7 @@
  * which together cover every byte. A text that is not TOML yields no document at all.
  *
  * Everything belongs to the document; pointers live until toml_free. The text is copied.
- * Memory is bounded by the size of the text: about 60 bytes for each byte of it at worst.
+ * Memory is bounded: TOML_MAX_MEMORY for the worst text, some 20 bytes per byte for usual ones.
  */
 #ifndef CORACLE_CORE_BASE_TOML_H
 #define CORACLE_CORE_BASE_TOML_H
@@ -20,15 +20,16 @@
 #include "core/base/err.h"
 #include "core/base/str.h"
 
-#define TOML_MAX_BYTES (16u << 20)
-#define TOML_MAX_DEPTH 64 /* of a value in the tree: key parts, arrays and inline tables above it */
+#define TOML_MAX_BYTES  (16u << 20)
+#define TOML_MAX_MEMORY (1u << 30)
+#define TOML_MAX_DEPTH  64 /* of a value in the tree: key parts, arrays and inline tables above it */
 
 enum toml_type {
 	TOML_STRING = 1,
 	TOML_INTEGER,
 	TOML_FLOAT,
 	TOML_BOOL,
-	TOML_DATETIME,	     /* with an offset from UTC */
+	TOML_DATETIME,       /* with an offset from UTC */
 	TOML_DATETIME_LOCAL, /* without */
 	TOML_DATE_LOCAL,
 	TOML_TIME_LOCAL,
@@ -39,15 +40,15 @@ enum toml_type {
 /* How a table (or an array of tables) came to be; decides what may still be added to it. */
 enum toml_origin {
 	TOML_IMPLICIT = 1, /* [a.b] makes a; the root is one too */
-	TOML_HEADER,	   /* [a]; [[a]] makes the array and each of its tables this way */
-	TOML_DOTTED,	   /* a.b = 1 makes a */
-	TOML_CLOSED,	   /* written as a value: { } or [ ] */
+	TOML_HEADER,       /* [a]; [[a]] makes the array and each of its tables this way */
+	TOML_DOTTED,       /* a.b = 1 makes a */
+	TOML_CLOSED,       /* written as a value: { } or [ ] */
 };
 
 struct toml_value;
 
 struct toml_entry {
-	struct str key;	 /* decoded, NUL terminated (may hold NUL bytes as well) */
+	struct str key;  /* decoded, NUL terminated (may hold NUL bytes as well) */
 	uint32_t key_at; /* offset of the key where the entry was first named */
 	struct toml_value *value;
 };
@@ -84,9 +85,10 @@ struct toml_time {
 };
 
 struct toml_value {
-	uint8_t type;	     /* enum toml_type */
-	uint8_t origin;	     /* enum toml_origin; tables and arrays only */
-	uint32_t start, end; /* offsets of its text; of a header: of the [line], of a dotted key: of the key */
+	uint8_t type;   /* enum toml_type */
+	uint8_t origin; /* enum toml_origin; tables and arrays only */
+	uint32_t start,
+		end; /* offsets of its text; of a header: of the [line], of a dotted key: of the key */
 	union {
 		struct str string; /* decoded, NUL terminated behind len */
 		int64_t integer;
@@ -103,7 +105,7 @@ enum toml_item_kind {
 	TOML_ITEM_COMMENT,   /* a line of its own */
 	TOML_ITEM_TABLE,     /* [a.b] */
 	TOML_ITEM_ELEMENT,   /* [[a.b]] */
-	TOML_ITEM_KEY,	     /* a.b = value, up to the last line of the value */
+	TOML_ITEM_KEY,       /* a.b = value, up to the last line of the value */
 };
 
 /* From the start of its first line to the end of its last one: indentation, trailing comment and
@@ -111,10 +113,10 @@ enum toml_item_kind {
 struct toml_item {
 	uint8_t kind; /* enum toml_item_kind */
 	uint32_t start, end;
-	uint32_t key_start;	/* offset of the first key part */
-	const struct str *path; /* decoded parts from the root, the header's included */
-	uint32_t nparts;
-	uint32_t nheader;		/* how many of them come from the header above; 0 for headers */
+	uint32_t key_start; /* offset of the first key part */
+	const struct str *header,
+		*key;           /* decoded parts: of the header above, of this item's own key */
+	uint32_t nheader, nkey; /* see toml_item_part() */
 	const struct toml_value *value; /* of a key; of a header its table */
 };
 
@@ -137,8 +139,8 @@ struct toml_place {
 /* What is wrong with a text that is no TOML. */
 struct toml_fault {
 	struct toml_place place; /* of the first offending byte */
-	bool is_utf8;		 /* the bytes are not UTF-8 */
-	char text[200];		 /* without file and place */
+	bool is_utf8;            /* the bytes are not UTF-8 */
+	char text[200];          /* without file and place */
 };
 
 /*
@@ -148,10 +150,21 @@ struct toml_fault {
  * Returns:    a document for toml_free, or NULL.
  * Errors:     INVALID_ARGUMENT; RESOURCE_EXHAUSTED (larger than TOML_MAX_BYTES, or memory is out).
  */
-NODISCARD struct toml *toml_parse(const char *what, const char *text, size_t len, struct toml_fault *ret_fault,
-                                  struct err *err);
+NODISCARD struct toml *toml_parse(const char *what, const char *text, size_t len,
+                                  struct toml_fault *ret_fault, struct err *err);
 void toml_free(struct toml *toml);
 DEFINE_CLEANUP_PTR(struct toml, toml_free);
+
+/* The path of an item from the root: toml_item_nparts() decoded parts; of a header just its own. */
+static inline uint32_t toml_item_nparts(const struct toml_item *item)
+{
+	return item->nheader + item->nkey;
+}
+
+static inline struct str toml_item_part(const struct toml_item *item, uint32_t i)
+{
+	return i < item->nheader ? item->header[i] : item->key[i - item->nheader];
+}
 
 /* Line and column of a byte. */
 struct toml_place toml_place(const struct toml *toml, uint32_t offset);
