@@ -156,7 +156,7 @@ static enum step wait_run(struct op *op)
 	if (now >= cs->kill_at_ns) {
 		send_signal(c, SIGKILL);
 		/* the usual one dies at once; one that does not is in D state, and named */
-		if (cs->kills++ == 1)
+		if (c->pid && cs->kills++ == 1)
 			log_warn(&(struct log_ctx){ .op = op->name, .container = op->id },
 				 "init %d does not die of SIGKILL: it hangs in the kernel", (int)c->pid);
 		cs->kill_at_ns = now + KILL_AGAIN_MS * NS_PER_MS;
