@@ -211,6 +211,7 @@ static int open_run(struct engine *e, struct err *err)
 		.bin_dirs = e->config->cni_bin_dirs,
 		.state_dir = e->config->state,
 		.builtin = e->config->cni_builtin,
+		.timeout_ms = e->config->cni_timeout_ms,
 	};
 	cleanup_free char *ops = xasprintf("%s/ops", e->config->state);
 	int rc;

@@ -60,6 +60,10 @@ static const struct config_key keys[] = {
 	{ .section = "runtime", .name = "default", .type = CONFIG_HANDLER, .dflt = "",
 	  .doc = "The handler of pods that name none. Default: the first one configured, else crun, else runc.",
 	  .offset = AT(default_runtime) },
+	{ .section = "runtime", .name = "timeout", .type = CONFIG_DURATION, .dflt = "2m", .min = NS_PER_S, .max = HOUR_NS,
+	  .doc = "How long one call of an OCI runtime may take; then it is killed, and what it has done is undone. Not longer than "
+		 "kubelet's runtimeRequestTimeout, which is 2m by default.",
+	  .offset = AT(runtime_timeout_ms) },
 	{ .section = "runtime NAME", .name = "handler", .type = CONFIG_HANDLER, .dflt = "",
 	  .doc = "The handler's name as a RuntimeClass gives it, where it is longer than a section name may be (40 bytes). "
 		 "Default: NAME.",
@@ -83,6 +87,9 @@ static const struct config_key keys[] = {
 	  .doc = "Use the built-in bridge network while conf_dir holds no configuration. Switch it off on nodes that get theirs "
 		 "later, from a DaemonSet: until then the node is reported as not ready.",
 	  .offset = AT(cni_builtin) },
+	{ .section = "cni", .name = "timeout", .type = CONFIG_DURATION, .dflt = "1m", .min = NS_PER_S, .max = HOUR_NS,
+	  .doc = "How long one call of a CNI plugin may take; then it is killed.",
+	  .offset = AT(cni_timeout_ms) },
 	{ .section = "image", .name = "keep_blobs", .type = CONFIG_BOOL, .dflt = "false",
 	  .doc = "Keep the compressed layers after they were unpacked.",
 	  .offset = AT(keep_blobs) },

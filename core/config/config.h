@@ -39,9 +39,11 @@ struct config {
 		*runtimes; /* from [runtime NAME]; empty: crun, else runc, found on PATH */
 	size_t nruntimes;
 	char *default_runtime; /* NULL: the first that is found */
+	int64_t runtime_timeout_ms; /* 2 min: one call of an OCI runtime */
 	char *cni_conf_dir;    /* /etc/cni/net.d */
 	char **cni_bin_dirs;   /* /opt/cni/bin /usr/lib/cni */
 	bool cni_builtin;      /* a bridge of our own while cni_conf_dir is empty: true */
+	int64_t cni_timeout_ms; /* 1 min: one call of a CNI plugin */
 	char *registry_hosts_dir; /* ':' separated, first hit wins: /etc/coracle/hosts.d:/etc/containerd/certs.d */
 	bool keep_blobs;
 	char **pinned_images;

@@ -82,7 +82,7 @@ enum step container_runtime_delete(struct op *op, const struct container *c)
 	call.id = op->id;
 	call.cgroups_path = c->cgroups_path;
 	call.oplock_fd = op->lock.fd;
-	call.timeout_ms = CLEANUP_TIMEOUT_MS;
+	call.timeout_ms = life->args.config->runtime_timeout_ms;
 	call.done = runtime_deleted;
 	call.arg = op;
 	if (runtime_delete(life->args.runtime, &call, true, op_err(op)) < 0)

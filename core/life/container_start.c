@@ -151,7 +151,7 @@ static enum step create_run(struct op *op)
 	args.io_uid = id_map_root(&sb->uid_maps);
 	args.io_gid = id_map_root(&sb->gid_maps);
 	args.oplock_fd = op->lock.fd;
-	args.timeout_ms = CHILD_TIMEOUT_MS;
+	args.timeout_ms = life->args.config->runtime_timeout_ms;
 	args.done = created;
 	args.arg = op;
 	if (monitor_start(life->args.monitors, &args, op_err(op)) < 0)
@@ -199,7 +199,9 @@ static void started(void *arg, const struct monitor_result *result, const struct
 
 static enum step start_run(struct op *op)
 {
-	monitor_run_start(op->life->args.monitors, op->id, -1, CHILD_TIMEOUT_MS, started, op);
+	const struct life_args *args = &op->life->args;
+
+	monitor_run_start(args->monitors, op->id, -1, args->config->runtime_timeout_ms, started, op);
 	return op_busy(op);
 }
 

@@ -130,7 +130,7 @@ static enum step runtime_run(struct op *op)
 		return spec_resources(op, cu->oci_json);
 	call.id = op->id;
 	call.cgroups_path = c->cgroups_path;
-	call.timeout_ms = CHILD_TIMEOUT_MS;
+	call.timeout_ms = life->args.config->runtime_timeout_ms;
 	call.done = updated;
 	call.arg = op;
 	if (runtime_update(life->args.runtime, &call, cu->oci_json, strlen(cu->oci_json), op_err(op)) < 0)

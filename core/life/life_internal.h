@@ -10,7 +10,7 @@
 #include "core/life/outbox.h"
 #include "core/state/record.pb.h"
 
-#define CHILD_TIMEOUT_MS   120000 /* runtime and CNI calls: kubelet gives up after 2 to 4 minutes */
+#define CHILD_TIMEOUT_MS   120000 /* our own children; OCI runtimes and CNI plugins have theirs in the configuration */
 #define CLEANUP_TIMEOUT_MS 60000
 #define MOUNT_TIMEOUT_MS   30000
 

@@ -15,9 +15,7 @@
 #include "core/run/bundle.h"
 #include "core/run/mount.h"
 
-/* What an earlier daemon's children get before they are killed: as long as their own deadline would have been. */
-#define OLD_CHILDREN_MS CHILD_TIMEOUT_MS
-#define OWED_TEXT	256
+#define OWED_TEXT 256
 
 struct replay {
 	struct life *life;
@@ -301,9 +299,12 @@ static struct op *recover_start_new(const struct container *c)
 	return &rs->op;
 }
 
+/* What an earlier daemon's children get before they are killed: as long as their own deadline would have been. */
 static void go_on(struct op *op)
 {
-	op->old_lock_ns = clock_boot_ns() + OLD_CHILDREN_MS * NS_PER_MS;
+	const struct config *config = op->life->args.config;
+
+	op->old_lock_ns = clock_boot_ns() + MAX(config->runtime_timeout_ms, config->cni_timeout_ms) * NS_PER_MS;
 }
 
 static void replay_container(struct replay *r, const struct container *c)

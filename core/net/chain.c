@@ -18,8 +18,7 @@
 #include "core/base/str.h"
 #include "core/net/cni_result.h"
 
-#define DEFAULT_IFNAME     "eth0"
-#define DEFAULT_TIMEOUT_MS 60000
+#define DEFAULT_IFNAME "eth0"
 
 static const char *const verb_names[] = { "ADD", "DEL", "CHECK", "GC", "STATUS" };
 
@@ -331,7 +330,7 @@ struct net_op *net_op_new(struct chain *chain, enum verb verb, net_done_fn done,
 	*op = (struct net_op){ .chain = chain,
 		               .verb = verb,
 		               .oplock_fd = -1,
-		               .timeout_ms = DEFAULT_TIMEOUT_MS,
+		               .timeout_ms = chain->timeout_ms,
 		               .done = done,
 		               .arg = arg };
 	op->plan.id = op->plan.netns = op->plan.ifname = op->plan.args = "";

@@ -23,7 +23,8 @@ enum verb { VERB_ADD, VERB_DEL, VERB_CHECK, VERB_GC, VERB_STATUS };
 struct chain {
 	struct loop *loop;
 	char **bin_dirs;
-	char *cni_path; /* bin_dirs joined by ':' */
+	char *cni_path;     /* bin_dirs joined by ':' */
+	int64_t timeout_ms; /* of one plugin's call */
 	struct list ops;
 };
 

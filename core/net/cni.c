@@ -30,10 +30,11 @@
 #include "core/net/netconf.h"
 #include "core/net/plan.h"
 
-#define MAX_CONF_FILES  256
-#define STATUS_FRESH_NS (10 * NS_PER_S)
-#define MAGIC_NSFS      0x6e736673
-#define MAGIC_PROC      0x9fa0
+#define DEFAULT_TIMEOUT_MS 60000
+#define MAX_CONF_FILES     256
+#define STATUS_FRESH_NS    (10 * NS_PER_S)
+#define MAGIC_NSFS         0x6e736673
+#define MAGIC_PROC         0x9fa0
 
 #define WATCH_DIR                                                                                  \
 	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF |   \
@@ -578,7 +579,9 @@ struct net *net_new(const struct net_args *args, struct err *err)
 	*net = (struct net){
 		.chain = { .loop = args->loop,
 		           .bin_dirs = strv_dup(args->bin_dirs),
-		           .cni_path = join(args->bin_dirs) },
+		           .cni_path = join(args->bin_dirs),
+		           .timeout_ms =
+		                   args->timeout_ms > 0 ? args->timeout_ms : DEFAULT_TIMEOUT_MS },
 		.conf_dir = xstrdup(args->conf_dir),
 		.state_dir = xstrdup(args->state_dir),
 		.builtin_allowed = args->builtin,

@@ -41,6 +41,7 @@ struct net_args {
 	char *const *bin_dirs; /* config->cni_bin_dirs */
 	const char *state_dir; /* config->state: keys the built-in network and holds its files */
 	bool builtin;          /* config->cni_builtin */
+	int64_t timeout_ms;    /* config->cni_timeout_ms: one plugin's call; 0: 60 s */
 };
 
 /* Reads the directory and begins to watch it. Everything is copied. Fails only without inotify. */
@@ -102,7 +103,7 @@ struct net_call {
 	const void *result; /* DEL and CHECK: what ADD returned; NULL or empty if it never did */
 	size_t result_len;
 	int oplock_fd;      /* -1, or the op's lock; borrowed until done */
-	int64_t timeout_ms; /* per plugin; 0: 60 s */
+	int64_t timeout_ms; /* per plugin; 0: net_args.timeout_ms */
 	net_done_fn done;
 	void *arg;
 };

@@ -69,6 +69,8 @@ static void an_empty_file_gives_the_defaults(void **arg)
 	assert_true(config->journal_keep_bytes == 64 << 20);
 	assert_true(config->journal_segment_bytes == 4 << 20);
 	assert_true(config->nri_hold_ms == 24 * 3600 * 1000);
+	assert_true(config->runtime_timeout_ms == 120000);
+	assert_true(config->cni_timeout_ms == 60000);
 	assert_string_equal(config->nri_plugin_dir, "/opt/nri/plugins");
 }
 
@@ -106,6 +108,8 @@ static void values_are_read(void **arg)
 	              "[journal]\n"
 	              "keep = 1 GiB\n"
 	              "segment_size = 65536\n"
+	              "[cni]\n"
+	              "timeout = 90s\n"
 	              "[nri]\n"
 	              "hold = 1h30m0.5s\n");
 
@@ -130,6 +134,7 @@ static void values_are_read(void **arg)
 	assert_string_equal(config->registry_hosts_dir, "/a:/b");
 	assert_true(config->journal_keep_bytes == 1 << 30);
 	assert_true(config->journal_segment_bytes == 65536);
+	assert_true(config->cni_timeout_ms == 90000);
 	assert_true(config->nri_hold_ms == 5400500);
 }
 
