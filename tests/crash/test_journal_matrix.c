@@ -14,7 +14,7 @@
  *   +  what is there is a prefix: every record up to the last one and none behind it; state_verify() is content; reading
  *      without writing sees the same state and leaves the disk as it was
  *
- * Scripts: S image added (synced), W pod creating (written), L a large S, R a record of a reserve kind, space: a turn of the loop,
+ * Scripts: S image added (synced), W pod creating (written), L a large S, V a large W, R a record of a reserve kind, space: a turn of the loop,
  * '!' the next fdatasync fails, '?' the next write of a block fails, '^' the disk is full, '_' it is not any more, 't' time passes.
  */
 #include <errno.h>
@@ -48,7 +48,7 @@ struct scenario {
 	const char *first, *second; /* scripts */
 	size_t cuts;                /* outcomes per power cut */
 	size_t nested; /* of the disks that a cut leaves, every how many-th is stopped again in its second life */
-	size_t rot; /* of the disks that a kill leaves, every how many-th has each of its blocks rot; 0: none */
+	size_t rot; /* of the disks that a kill leaves, every how many-th has each of its blocks rot (and a 16th as often after a cut); 0: none */
 };
 
 struct fact {
@@ -173,9 +173,11 @@ static void append_fact(struct life *life, char what)
 	large[sizeof(large) - 1] = '\0';
 	assert_true(ghost->count < MAX_FACTS);
 	fact_id(id, ghost->count);
-	if (what == 'W') {
+	if (what == 'W' || what == 'V') {
 		rec_Sandbox msg = { .id = id, .name = id, .uid = (char *)"u", .ns = (char *)"n" };
 
+		large[5000] = '\0';
+		msg.hostname = what == 'V' ? large : NULL;
 		seq = journal_append(life->journal, RECORD_SANDBOX_CREATING, RECORD_WRITTEN, &msg,
 		                     &err);
 	} else {
@@ -187,7 +189,8 @@ static void append_fact(struct life *life, char what)
 		assert_int_equal(err.code, CODE_UNAVAILABLE); /* refused, which is an answer */
 		return;
 	}
-	ghost->facts[ghost->count++] = (struct fact){ .seq = seq, .is_synced = what != 'W' };
+	ghost->facts[ghost->count++] =
+		(struct fact){ .seq = seq, .is_synced = what != 'W' && what != 'V' };
 }
 
 static void append_reserve(struct life *life)
@@ -380,6 +383,7 @@ static void play(struct life *life, const char *script)
 		case 'S':
 		case 'W':
 		case 'L':
+		case 'V':
 			append_fact(life, *p);
 			break;
 		case 'R':
@@ -487,6 +491,8 @@ static void on_outcome(void *arg, struct simdisk *outcome)
 		m->outcomes++;
 		assert_true(strlen(m->trace[branch->life - 1]) < sizeof(m->trace[0]) - 24);
 		explore(m, outcome, &ghost, branch->life, m->outcomes % m->scenario->nested == 0);
+		if (m->scenario->rot && m->outcomes % (16 * m->scenario->rot) == 0)
+			rot_all(m, outcome, &ghost);
 	}
 	simdisk_free(outcome);
 	(void)n;
@@ -582,6 +588,12 @@ static void batches_of_several_blocks(void **arg UNUSED)
 	                                 .rot = 4 });
 }
 
+static void copies_of_several_blocks(void **arg UNUSED)
+{
+	run_scenario(&(struct scenario){ "large copies", "S VV V W ", "W ", .cuts = 32, .nested = 8,
+	                                 .rot = 4 });
+}
+
 static void rotations_and_a_snapshot(void **arg UNUSED)
 {
 	run_scenario(&(struct scenario){ "rotation and snapshot", "L LW L L WL L", "LW S",
@@ -618,6 +630,7 @@ int main(void)
 		cmocka_unit_test(synced_and_written_records_in_separate_batches),
 		cmocka_unit_test(batches_that_share_a_block),
 		cmocka_unit_test(batches_of_several_blocks),
+		cmocka_unit_test(copies_of_several_blocks),
 		cmocka_unit_test(rotations_and_a_snapshot),
 		cmocka_unit_test(a_failing_fdatasync),
 		cmocka_unit_test(a_failing_write),
