@@ -98,7 +98,7 @@ test_flags            := -Wno-missing-prototypes
 # ------------------------------------------------------------------------------------------------------ folders
 
 FOLDERS_ALL := core/base core/loop core/config core/state core/journal core/monitor core/run core/net core/image core/life \
-               nri cri/grpc cri/rpc cri/spec cri/stream cri cmd cmd/ctl cmd/check
+               nri cri/grpc cri/rpc cri/spec cri/stream cri cmd cmd/ctl cmd/migrate cmd/check
 
 # Programs, not library members.
 MAINS := cmd/main.c core/monitor/main.c core/monitor/pause.c
@@ -326,7 +326,8 @@ TESTS_C  := $(sort $(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c test
 TESTS_C  := $(if $T,$(filter tests/unit/$(T:/=)/% tests/unit/$T.c,$(TESTS_C)),$(TESTS_C))
 TESTS    := $(TESTS_C:tests/unit/%.c=$O/tests/%)
 
-TEST_LIB_C := $(wildcard tests/lib/*.c)
+# The fakes stand in for code of ours: only who asks for them by link-with gets them.
+TEST_LIB_C := $(filter-out tests/lib/fixture.c tests/lib/fake_%.c,$(wildcard tests/lib/*.c))
 TEST_LIB   := $(if $(TEST_LIB_C),$O/lib/tests-lib.a)
 $(call key,$O/keys/tests-lib,$(TEST_LIB_C))
 $O/lib/tests-lib.a: $(call objs,$(TEST_LIB_C)) $O/keys/tests-lib
@@ -335,7 +336,8 @@ $O/lib/tests-lib.a: $(call objs,$(TEST_LIB_C)) $O/keys/tests-lib
 # A comment /* link-with: tests/crash/simdisk.c */ in a program's source links that file too, ahead of the archives: it may stand in
 # for one of ours.
 LINK_WITH := $(shell grep -r --include='*.c' -o 'link-with:[^*]*' tests 2>/dev/null | awk '{ file = $$1; sub(":link-with:$$", "", file); for (i = 2; i <= NF; i++) print file "|" $$i }')
-with       = $1 $(sort $(foreach s,$1,$(patsubst $s|%,%,$(filter $s|%,$(LINK_WITH)))))
+named      = $(foreach s,$1,$(patsubst $s|%,%,$(filter $s|%,$(LINK_WITH))))
+with       = $(sort $1 $(call named,$1 $(call named,$1)))
 
 # The folders that a program outside tests/unit calls: what its #include lines name.
 PROGRAMS_C     := $(sort $(wildcard tests/fuzz/fuzz_*.c tests/integration/test_*.c tests/integration/*/test_*.c))
@@ -344,7 +346,7 @@ includes        = $(sort $(patsubst $1|%,%,$(filter $1|%,$(PROGRAM_INCS))))
 program_folders = $(filter $(FOLDERS_ALL),$(call includes,$1) $(if $(filter cri/proto,$(call includes,$1)),cri/grpc) $(if $(filter nri/proto,$(call includes,$1)),nri))
 
 # A comment /* link-wrap: fsync fdatasync */ in a test replaces these functions at link time.
-wraps = $$(sed -n 's,^.*/\* *link-wrap:\([^*]*\)\*/.*$$,\1,p' $1 | tr -s ' \t' '\n' | sed -n 's/..*/-Wl,--wrap=&/p')
+wraps = $$(sed -n 's,^.*/\* *link-wrap:\([^*]*\)\*/.*$$,\1,p' $(call with,$1) | tr -s ' \t' '\n' | sed -n 's/..*/-Wl,--wrap=&/p')
 
 # program_rule PROGRAM,SOURCES,FOLDERS,LINK FLAGS: a program of ours that is not coracle.
 define program_rule

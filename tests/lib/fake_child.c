@@ -1,0 +1,123 @@
+/* tests/lib/fake_child.c
+ *
+ * core/loop/child on the world of fake_world.h. A child that runs a function of ours runs it in this process; the arguments of a
+ * child that may outlive its daemon are copied, as fork() does.
+ */
+#include <signal.h>
+#include <string.h>
+
+#include "core/base/bug.h"
+#include "core/base/mem.h"
+#include "core/base/str.h"
+#include "core/loop/child.h"
+#include "core/loop/loop_internal.h"
+#include "tests/lib/fake_image.h"
+#include "tests/lib/fake_world.h"
+
+struct child {
+	struct world_job job;
+	struct child_args args;
+	void *copy;
+	int wstatus;
+	bool cancelled;
+};
+
+static struct child *child_of(struct world_job *job)
+{
+	return container_of(job, struct child, job);
+}
+
+static void child_release(struct world_job *job)
+{
+	fake_overlay_plan_release(child_of(job)->copy);
+	free(child_of(job));
+}
+
+static void child_act(struct world_job *job)
+{
+	struct child *child = child_of(job);
+
+	if (child->copy)
+		child->wstatus = child->args.fn(child->copy) << 8;
+	else if (child->args.fn)
+		child->wstatus = child->args.fn(child->args.fn_arg) << 8;
+	else
+		child->wstatus = job->world->exec_wstatus;
+}
+
+static void child_tell(struct world_job *job, const struct err *err)
+{
+	struct child *child = child_of(job);
+	struct child_result result = {
+		.wstatus = child->wstatus,
+		.timed_out = job->timed_out,
+		.cancelled = child->cancelled,
+		.pid = 4242,
+		.out = "out\n",
+		.out_len = 4,
+		.errout = "",
+	};
+
+	if (err && !child->cancelled)
+		result.wstatus = job->timed_out ? SIGKILL : 1 << 8;
+	child->args.done(child->args.arg, &result);
+}
+
+struct child *child_spawn(struct loop *loop UNUSED, const struct child_args *args, struct err *err)
+{
+	struct world *world = world_current();
+	struct child *child;
+
+	if (world_is_stopped(world)) {
+		err_set(err, CODE_UNAVAILABLE, "dead");
+		return NULL;
+	}
+	child = xcalloc(1, sizeof(*child));
+	child->args = *args;
+	child->job.kind = args->fn ? WORLD_MOUNT : WORLD_EXEC;
+	if (args->fn && fake_overlay_plan_copy(args, &child->copy, child->job.id))
+		child->job.kind = WORLD_OVERLAY;
+	child->job.timeout_ms = args->timeout_ms;
+	child->job.act = child_act;
+	child->job.tell = child_tell;
+	child->job.release = child_release;
+	if (args->fn && !child->copy) { /* of the start's sweep: done at once */
+		child->wstatus = args->fn(args->fn_arg) << 8;
+		child->args.fn = NULL;
+		child->job.acted = true;
+	}
+	world_ask(world, &child->job, args->oplock_fd);
+	return child;
+}
+
+void child_kill(struct child *child)
+{
+	child->cancelled = true;
+	child->wstatus = SIGKILL;
+	child->job.acted = true;
+	child->job.mode = WORLD_WORKS;
+	loop_timer_arm_in(child->job.world->loop, &child->job.timer, 0);
+}
+
+void child_detach(struct child *child)
+{
+	world_job_cancel(&child->job);
+}
+
+int child_check(const struct child_args *args, const struct child_result *result, struct err *err)
+{
+	if (result->wstatus == 0 && !result->timed_out && !result->cancelled)
+		return 0;
+	return err_set(err, result->timed_out ? CODE_DEADLINE_EXCEEDED : CODE_UNKNOWN, "%s: %s", args->name,
+		       result->timed_out ? "timed out" : "exit status 1");
+}
+
+/* loop_free() calls this. The world knows its jobs. */
+void child_release_all(struct loop *loop UNUSED)
+{
+}
+
+size_t child_stuck(const struct loop *loop UNUSED)
+{
+	return 0;
+}
