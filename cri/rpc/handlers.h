@@ -49,6 +49,8 @@ RPC_HANDLER(rpc_stream_container_stats);
 RPC_HANDLER(rpc_pod_sandbox_stats);
 RPC_HANDLER(rpc_list_pod_sandbox_stats);
 RPC_HANDLER(rpc_stream_pod_sandbox_stats);
+
+/* pod_metrics.c */
 RPC_HANDLER(rpc_list_metric_descriptors);
 RPC_HANDLER(rpc_list_pod_sandbox_metrics);
 RPC_HANDLER(rpc_stream_pod_sandbox_metrics);

@@ -70,9 +70,9 @@ static const struct rpc_row all_rows[] = {
 	 * would write. */
 	UNARY(RUNTIME,  CheckpointContainer,      RPC_CHANGE, NULL,                                NULL),
 	ROW(RUNTIME "GetContainerEvents", true,   RPC_READ, cri_GetEventsRequest, cri_ContainerEventResponse, NULL, rpc_get_container_events),
-	UNARY(RUNTIME,  ListMetricDescriptors,    RPC_READ,   NULL,                                NULL),
-	UNARY(RUNTIME,  ListPodSandboxMetrics,    RPC_READ,   NULL,                                NULL),
-	STREAM(RUNTIME, StreamPodSandboxMetrics,  RPC_READ,   NULL,                                NULL),
+	UNARY(RUNTIME,  ListMetricDescriptors,    RPC_READ,   NULL,                                rpc_list_metric_descriptors),
+	UNARY(RUNTIME,  ListPodSandboxMetrics,    RPC_READ,   NULL,                                rpc_list_pod_sandbox_metrics),
+	STREAM(RUNTIME, StreamPodSandboxMetrics,  RPC_READ,   NULL,                                rpc_stream_pod_sandbox_metrics),
 	UNARY(RUNTIME,  RuntimeConfig,            RPC_READ,   NULL,                                rpc_runtime_config),
 	UNARY(RUNTIME,  UpdatePodSandboxResources, RPC_CHANGE, check_update_pod_sandbox_resources, rpc_update_pod_sandbox_resources),
 	UNARY(RUNTIME,  CheckpointPod,            RPC_CHANGE, NULL,                                NULL),

@@ -1,4 +1,4 @@
-/* The calls of stats.c over a connection in memory; the sampler is played by the test. */
+/* The calls of stats.c and pod_metrics.c over a connection in memory; the sampler is played by the test. */
 /* link-wrap: stats_query_new stats_query_container stats_query_sandbox stats_query_run */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,6 +31,8 @@ struct stats_query {
 	struct stats_container containers[ITEMS_MAX];
 	struct stats_sandbox sandboxes[4];
 	size_t ncontainers, nsandboxes;
+	enum stats_depth depth;
+	struct stats_disk disk;
 	stats_done_fn done;
 	void *arg;
 };
@@ -60,8 +62,7 @@ struct stats_query *__wrap_stats_query_new(struct stats *stats, enum stats_depth
 {
 	struct stats_query *query = (struct stats_query *)stats;
 
-	assert_int_equal(depth, STATS_BASIC);
-	*query = (struct stats_query){ 0 };
+	*query = (struct stats_query){ .depth = depth };
 	return query;
 }
 
@@ -243,6 +244,7 @@ static struct h2_reply *sampled(struct fixture *f)
 					    .ncontainers = f->query.ncontainers,
 					    .sandboxes = f->query.sandboxes,
 					    .nsandboxes = f->query.nsandboxes,
+					    .disk = f->query.disk,
 				    });
 	h2_pump(f->client);
 	return h2_reply(f->client, f->stream);
@@ -569,6 +571,115 @@ static void a_stream_of_pods_has_one_pod_a_message(void **arg)
 	assert_int_equal(messages, 2);
 }
 
+/* --- metrics */
+
+static const cri_Metric *metric_named(const cri_PodSandboxMetrics *pod_metrics, const char *name)
+{
+	for (size_t i = 0; i < pod_metrics->metrics_count; i++)
+		if (streq(pod_metrics->metrics[i].name, name))
+			return &pod_metrics->metrics[i];
+	for (size_t i = 0; i < pod_metrics->container_metrics[0].metrics_count; i++)
+		if (streq(pod_metrics->container_metrics[0].metrics[i].name, name))
+			return &pod_metrics->container_metrics[0].metrics[i];
+	return NULL;
+}
+
+static uint64_t value_of(const cri_PodSandboxMetrics *pod_metrics, const char *name)
+{
+	const cri_Metric *m = metric_named(pod_metrics, name);
+
+	assert_non_null(m);
+	return m->value.value;
+}
+
+static void every_advertised_metric_has_help_and_is_there(void **arg)
+{
+	struct fixture *f = *arg;
+	struct container *c = container(f, pod(f, "aa", "web"), "c1", "web");
+	cri_ListMetricDescriptorsResponse known;
+	cri_ListPodSandboxMetricsResponse resp;
+	struct cgroup_stats *cg;
+
+	send_request(f, RUNTIME "ListMetricDescriptors", &cri_ListMetricDescriptorsRequest_msg,
+	             &(cri_ListMetricDescriptorsRequest){ 0 });
+	decode(f, h2_reply(f->client, f->stream), &cri_ListMetricDescriptorsResponse_msg, &known);
+	c->image_ref = xstrdup("img");
+	c->started_ns = 12 * NS_PER_S;
+	send_request(f, RUNTIME "ListPodSandboxMetrics", &cri_ListPodSandboxMetricsRequest_msg,
+	             &(cri_ListPodSandboxMetricsRequest){ 0 });
+	assert_int_equal(f->query.depth, STATS_PROCESSES);
+	cg = &f->query.containers[0].usage.cgroup;
+	cg->cpu_usage_ns = 7 * NS_PER_S + 1;
+	cg->cpu_quota_us = 20000;
+	cg->memory_psi.has = cg->io_psi.has = true;
+	cg->io_psi.full.total_us = 3000000;
+	cg->nhugetlb = 1;
+	assert_int_equal(str_copy(cg->hugetlb[0].page_size, 16, "2MB"), 0);
+	f->query.disk = (struct stats_disk){ true, 1000, 500, 100, 50 };
+	f->interfaces[0] = (struct stats_interface){ .name = "eth0", .tx_dropped = 9 };
+	f->query.sandboxes[0].has_network = true;
+	f->query.sandboxes[0].interfaces = f->interfaces;
+	f->query.sandboxes[0].ninterfaces = 1;
+	decode(f, sampled(f), &cri_ListPodSandboxMetricsResponse_msg, &resp);
+	assert_int_equal(resp.pod_metrics_count, 1);
+	assert_string_equal(resp.pod_metrics[0].pod_sandbox_id, "aa");
+	assert_int_equal(resp.pod_metrics[0].container_metrics_count, 1);
+	for (size_t i = 0; i < known.descriptors_count; i++) {
+		const cri_MetricDescriptor *d = &known.descriptors[i];
+		const cri_Metric *m = metric_named(&resp.pod_metrics[0], d->name);
+
+		assert_true(d->help[0] && d->label_keys_count >= 5);
+		if (!m)
+			fail_msg("%s is advertised and not there", d->name);
+		assert_int_equal(m->label_values_count, d->label_keys_count);
+		assert_int_equal(m->metric_type == cri_MetricType_COUNTER,
+		                 ends_with(d->name, "_total")
+		                         ? !starts_with(d->name, "container_fs_")
+		                         : ends_with(d->name, "_failcnt"));
+	}
+	assert_int_equal(value_of(&resp.pod_metrics[0], "container_cpu_usage_seconds_total"), 7);
+	assert_int_equal(value_of(&resp.pod_metrics[0], "container_spec_cpu_quota"), 20000);
+	assert_int_equal(value_of(&resp.pod_metrics[0], "container_start_time_seconds"), 12);
+	assert_int_equal(
+		value_of(&resp.pod_metrics[0], "container_pressure_io_stalled_seconds_total"), 3);
+	assert_int_equal(value_of(&resp.pod_metrics[0], "container_fs_usage_bytes"), 4096);
+	assert_int_equal(value_of(&resp.pod_metrics[0], "container_fs_limit_bytes"), 1000);
+	assert_int_equal(
+		value_of(&resp.pod_metrics[0], "container_network_transmit_packets_dropped_total"),
+		9);
+	assert_string_equal(
+		metric_named(&resp.pod_metrics[0], "container_memory_rss")->label_values[2],
+		"container-c1");
+	assert_string_equal(
+		metric_named(&resp.pod_metrics[0], "container_memory_rss")->label_values[4], "img");
+	assert_string_equal(
+		metric_named(&resp.pod_metrics[0], "container_network_receive_bytes_total")
+			->label_values[3],
+		"aa");
+}
+
+static void metrics_are_of_ready_pods_and_running_containers(void **arg)
+{
+	struct fixture *f = *arg;
+	cri_ListPodSandboxMetricsResponse resp;
+	size_t messages;
+
+	container(f, pod(f, "aa", "web"), "c1", "web")->state = CONTAINER_EXITED;
+	pod(f, "bb", "web")->state = SANDBOX_NOTREADY;
+	pod(f, "cc", "web");
+	send_request(f, RUNTIME "ListPodSandboxMetrics", &cri_ListPodSandboxMetricsRequest_msg,
+	             &(cri_ListPodSandboxMetricsRequest){ 0 });
+	decode(f, sampled(f), &cri_ListPodSandboxMetricsResponse_msg, &resp);
+	assert_int_equal(resp.pod_metrics_count, 2);
+	assert_int_equal(resp.pod_metrics[0].container_metrics_count, 0);
+	send_request(f, RUNTIME "StreamPodSandboxMetrics", &cri_StreamPodSandboxMetricsRequest_msg,
+	             &(cri_StreamPodSandboxMetricsRequest){ 0 });
+	assert_int_equal(streamed(f, sampled(f), &cri_StreamPodSandboxMetricsResponse_msg,
+	                          sizeof(cri_StreamPodSandboxMetricsResponse), &messages),
+	                 2);
+	assert_int_equal(messages, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,6 +698,8 @@ int main(void)
 		TEST(a_pod_that_is_not_ready_is_unavailable_and_in_no_list),
 		TEST(pods_are_filtered_by_id_and_labels),
 		TEST(a_stream_of_pods_has_one_pod_a_message),
+		TEST(every_advertised_metric_has_help_and_is_there),
+		TEST(metrics_are_of_ready_pods_and_running_containers),
 #undef TEST
 	};
 
