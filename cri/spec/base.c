@@ -199,10 +199,17 @@ static int check_userns(const struct build *build, struct err *err)
 	return 0;
 }
 
-static void join(struct build *build, const char *type, const char *path)
+/* What the pod has of its own must be there: without its pin the container would silently get the host's. */
+static int join(struct build *build, const char *type, bool of_host, const char *path,
+                struct err *err)
 {
-	if (path && path[0])
-		spec_namespace_set(&build->spec, type, path);
+	if (of_host)
+		return 0;
+	if (!path || !path[0])
+		return err_set(err, CODE_FAILED_PRECONDITION, "the pod's %s namespace is gone",
+		               type);
+	spec_namespace_set(&build->spec, type, path);
+	return 0;
 }
 
 static void join_pid(struct build *build, pid_t pid)
@@ -257,11 +264,12 @@ static int build_namespaces(struct build *build, struct err *err)
 	spec_namespace_set(&build->spec, "mount", NULL);
 	if (build_pid_namespace(build, err) < 0)
 		return -1;
-	join(build, "network", sb->netns_path);
-	join(build, "ipc", sb->ipcns_path);
-	join(build, "uts", sb->utsns_path);
+	if (join(build, "network", build->host_network, sb->netns_path, err) < 0 ||
+	    join(build, "ipc", build->host_ipc, sb->ipcns_path, err) < 0 ||
+	    join(build, "uts", build->host_network, sb->utsns_path, err) < 0 ||
+	    join(build, "user", !build->userns, sb->userns_path, err) < 0)
+		return -1;
 	if (build->userns) {
-		join(build, "user", sb->userns_path);
 		spec_id_maps_set(&build->spec, "linux.uidMappings", sb->uid_maps.items,
 		                 sb->uid_maps.count);
 		spec_id_maps_set(&build->spec, "linux.gidMappings", sb->gid_maps.items,
@@ -349,6 +357,9 @@ int spec_build(const struct spec_input *in, const struct host_facts *host, char 
 		.pod_security = &pod.linux.security_context,
 		.security = &config.linux.security_context,
 		.userns = in->sandbox->uid_maps.count > 0,
+		.host_network = in->sandbox->host_network,
+		.host_ipc =
+			pod.linux.security_context.namespace_options.ipc == cri_NamespaceMode_NODE,
 	};
 	if (image_process_parse(in->image_config, in->image_config_len, &build.image, err) < 0)
 		return -1;

@@ -40,6 +40,8 @@ struct build {
 	const cri_LinuxContainerSecurityContext *security;
 	struct image_process image;
 	bool userns; /* the pod has a user namespace of its own */
+	bool host_network,
+		host_ipc; /* it has none of its own of these (with the network goes UTS) */
 	struct spec spec;
 };
 

@@ -75,7 +75,7 @@ static int get_keys(yyjson_val *config, const char *key, char ***ret, struct err
 int image_process_parse(const char *text, size_t len, struct image_process *ret, struct err *err)
 {
 	cleanup(yyjson_doc_free) yyjson_doc *doc = NULL;
-	cleanup(image_process_release) struct image_process process = { 0 };
+	struct image_process process = { 0 };
 	yyjson_val *config;
 
 	if (len == 0)
@@ -91,10 +91,11 @@ int image_process_parse(const char *text, size_t len, struct image_process *ret,
 	    get_list(config, "Env", &process.env, err) < 0 ||
 	    get_keys(config, "Volumes", &process.volumes, err) < 0 ||
 	    get_member(config, "User", &process.user, err) < 0 ||
-	    get_member(config, "WorkingDir", &process.working_dir, err) < 0)
+	    get_member(config, "WorkingDir", &process.working_dir, err) < 0) {
+		image_process_release(&process);
 		return -1;
+	}
 	*ret = process;
-	process = (struct image_process){ 0 };
 	return 0;
 }
 

@@ -49,7 +49,7 @@ static void add_sys(struct build *build)
 
 	/* A new sysfs shows the network namespace and may be mounted by its owner only: a pod with a user namespace in the
 	 * host's network gets the host's, not writable however deep. */
-	if (build->userns && !build->in->sandbox->netns_path) {
+	if (build->userns && build->host_network) {
 		const char *ro = runtime_has(build->in->runtime, RUNTIME_RRO) ? "rro" : "ro";
 
 		add(build, "/sys", "bind", "/sys",
@@ -80,7 +80,7 @@ static void add_defaults(struct build *build)
 {
 	/* proc and mqueue, too, are mounted by the owner of the namespace they show. */
 	const bool host_proc = build->userns && !spec_namespace_has(&build->spec, "pid");
-	const bool host_ipc = build->userns && !build->in->sandbox->ipcns_path;
+	const bool host_ipc = build->userns && build->host_ipc;
 
 	if (host_proc)
 		add(build, "/proc", "bind", "/proc",
@@ -204,7 +204,7 @@ static void raise_root_propagation(struct build *build, const char *to)
 static int add_propagation(struct build *build, const cri_Mount *mount, struct wanted *item,
                            struct err *err)
 {
-	struct propagation propagation;
+	struct propagation propagation = { 0 };
 
 	switch (mount->propagation) {
 	case cri_MountPropagation_PROPAGATION_HOST_TO_CONTAINER:
@@ -394,7 +394,7 @@ static int add_pod_file(struct build *build, const char *name, const char *desti
 static int add_pod_mounts(struct build *build, struct wanted_list *list, struct err *err)
 {
 	const bool readonly = build->security->readonly_rootfs;
-	const bool host_ipc = !build->in->sandbox->ipcns_path;
+	const bool host_ipc = build->host_ipc;
 	cleanup_free char *shm =
 		host_ipc ? xstrdup("/dev/shm") : xasprintf("%s/shm", build->in->sandbox_dir);
 

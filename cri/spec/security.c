@@ -91,7 +91,7 @@ int build_capabilities(struct build *build, struct err *err)
 	const cri_Capability *request = &build->security->capabilities;
 	/* a default that this host does not have is no default */
 	struct capabilities caps = { .granted = default_capabilities & build->host->capabilities };
-	uint64_t add, drop, ambient;
+	uint64_t add = 0, drop = 0, ambient = 0;
 
 	if (named(build, "add_capabilities", request->add_capabilities,
 	          request->add_capabilities_count, true, &add, err) < 0 ||

@@ -182,6 +182,9 @@ static void make_pod(struct fixture *f, struct pod pod)
 	if (namespaces_create(f->ns, &args, -1, TIMEOUT_MS, on_namespaces, f, &err) < 0)
 		fail_msg("%s", err.msg);
 	wait_done(f);
+	sb->host_network = pod.host_network;
+	f->in.pod.linux.security_context.namespace_options.ipc =
+		pod.host_ipc ? cri_NamespaceMode_NODE : cri_NamespaceMode_POD;
 	sb->netns_path = path_or_null(f->paths.path[NAMESPACE_NET]);
 	sb->ipcns_path = path_or_null(f->paths.path[NAMESPACE_IPC]);
 	sb->utsns_path = path_or_null(f->paths.path[NAMESPACE_UTS]);

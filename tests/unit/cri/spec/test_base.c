@@ -250,10 +250,29 @@ static void a_container_joins_the_pinned_namespaces(void **arg)
 	assert_string_equal(spec_input_namespace(f, "user"), "(none)");
 	assert_string_equal(spec_input_namespace(f, "cgroup"), "(none)");
 	f->sandbox.netns_path = f->sandbox.utsns_path = f->sandbox.ipcns_path = NULL;
+	f->sandbox.host_network = true;
+	f->pod.linux.security_context.namespace_options.ipc = cri_NamespaceMode_NODE;
 	assert_builds(f);
 	assert_string_equal(spec_input_namespace(f, "network"), "(none)");
 	assert_string_equal(spec_input_namespace(f, "uts"), "(none)");
 	assert_string_equal(spec_input_namespace(f, "ipc"), "(none)");
+}
+
+static void a_pin_that_is_gone_is_not_replaced_by_the_hosts(void **arg)
+{
+	struct spec_input_fixture *f = *arg;
+	char **const paths[] = { &f->sandbox.netns_path, &f->sandbox.ipcns_path,
+		                 &f->sandbox.utsns_path };
+	static const char *const types[] = { "network", "ipc", "uts" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		cleanup_free char *says = xasprintf("the pod's %s namespace is gone", types[i]);
+		char *path = *paths[i];
+
+		*paths[i] = NULL;
+		assert_refused(f, CODE_FAILED_PRECONDITION, says);
+		*paths[i] = path;
+	}
 }
 
 static void only_version_two_has_cgroup_namespaces_and_not_for_the_privileged(void **arg)
@@ -323,6 +342,9 @@ static void a_user_namespace_is_joined_and_its_maps_are_told(void **arg)
 	struct spec_input_fixture *f = *arg;
 
 	with_user_namespace(f);
+	f->sandbox.userns_path = NULL;
+	assert_refused(f, CODE_FAILED_PRECONDITION, "the pod's user namespace is gone");
+	f->sandbox.userns_path = TEXT("/run/pins/user");
 	assert_builds(f);
 	assert_string_equal(spec_input_namespace(f, "user"), "/run/pins/user");
 	assert_int_equal(yyjson_get_uint(spec_input_get(f, "/linux/uidMappings/0/hostID")), 100000);
@@ -441,6 +463,7 @@ int main(void)
 		TEST(the_user_is_the_requests_or_the_images),
 		TEST(a_user_that_does_not_exist_is_named_with_its_field),
 		TEST(a_container_joins_the_pinned_namespaces),
+		TEST(a_pin_that_is_gone_is_not_replaced_by_the_hosts),
 		TEST(only_version_two_has_cgroup_namespaces_and_not_for_the_privileged),
 		TEST(the_pid_namespace_follows_container_and_pod),
 		TEST(the_hosts_processes_are_not_given_to_a_container_of_another_pod),

@@ -188,7 +188,7 @@ static void a_missing_pod_file_is_left_out_and_missing_memory_is_an_error(void *
 	assert_mount(f, "/etc/hosts", "(none)");
 	assert_int_equal(rmdir(shm), 0);
 	assert_refused(f, CODE_FAILED_PRECONDITION, "shm is gone");
-	f->sandbox.ipcns_path = NULL;
+	f->pod.linux.security_context.namespace_options.ipc = cri_NamespaceMode_NODE;
 	assert_builds(f);
 	assert_mount(f, "/dev/shm", "bind /dev/shm rbind,rprivate,rw");
 }
@@ -219,7 +219,7 @@ static void what_a_user_namespace_may_not_mount_is_bound(void **arg)
 	assert_builds(f);
 	assert_mount(f, "/sys", "sysfs sysfs nosuid,noexec,nodev,ro");
 	assert_mount(f, "/proc", "proc proc nosuid,noexec,nodev");
-	f->sandbox.netns_path = NULL;
+	f->sandbox.host_network = true;
 	f->pod.linux.security_context.namespace_options.pid = cri_NamespaceMode_NODE;
 	f->security->namespace_options.pid = cri_NamespaceMode_NODE;
 	assert_builds(f);
