@@ -25,6 +25,7 @@
 #include "core/image/confine.h"
 #include "core/image/import.h"
 #include "core/image/layer.h"
+#include "core/image/registry.h"
 #include "core/image/unpack.h"
 
 #define READ_BYTES     (256 * 1024)
@@ -42,6 +43,7 @@ struct staged {
 struct pull {
 	int sock, control, spool;
 	struct pull_request request;
+	struct registry *registry; /* NULL: an import */
 	struct platform platform;
 	uint32_t next_slot;
 	struct map staged; /* key -> struct staged */
@@ -569,22 +571,41 @@ static int make_spool(const char *staging, char *path, size_t size, struct err *
 	return 0;
 }
 
+/* What resolving names needs in the new root; everything else that a registry pull reads is read before. */
+static const struct confine_bind name_files[] = {
+	{ .from = "/etc/resolv.conf", .to = "/etc/resolv.conf" },
+	{ .from = "/etc/hosts", .to = "/etc/hosts" },
+};
+
+static int open_registry(struct pull *pull, struct err *err)
+{
+	char *text = pull->request.registry;
+
+	pull->registry = registry_new(pull->request.name, text, err);
+	if (text)
+		explicit_bzero(text, strlen(text)); /* credentials: they live on where they are used */
+	return pull->registry ? 0 : -1;
+}
+
 /* Everything that needs privileges happens in here, before the first byte from outside is looked at. */
 static int prepare(struct pull *pull, const char *staging, const char *layers, pid_t *ret_unpacker,
                    struct err *err)
 {
+	enum confine_role role;
 	char spool[4096];
 
 	if (receive_request(pull, err) < 0)
 		return -1;
-	if (!pull->request.import)
-		return err_set(err, CODE_UNIMPLEMENTED, "this build reads archives only");
+	role = pull->request.import ? CONFINE_IMPORT : CONFINE_REGISTRY;
+	if (!pull->request.import && open_registry(pull, err) < 0)
+		return -1;
 	if (make_spool(staging, spool, sizeof(spool), err) < 0)
 		return -1;
 	if (unpack_start(staging, layers, &pull->control, ret_unpacker, err) < 0)
 		return -1;
-	if (confine_root(CONFINE_IMPORT, spool, NULL, 0, err) < 0 ||
-	    confine_self(CONFINE_IMPORT, err) < 0)
+	if (confine_root(role, spool, name_files, pull->registry ? ARRAY_SIZE(name_files) : 0,
+	                 err) < 0 ||
+	    confine_self(role, err) < 0)
 		return err_wrap(err, "confine the pull process");
 	pull->spool = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return pull->spool < 0 ? err_sys(err, errno, "open spool directory") : 0;
@@ -629,7 +650,8 @@ int pull_main(int argc, char **argv)
 	rc = rc < 0 ? err_sys(&err, -rc, "daemon socket")
 	            : prepare(&pull, argv[1], argv[2], &unpacker, &err);
 	if (rc == 0)
-		rc = import_run(&pull, PULL_INPUT_FD, &err);
+		rc = pull.registry ? registry_run(pull.registry, &pull, &err)
+		                   : import_run(&pull, PULL_INPUT_FD, &err);
 
 	/* The unpack process must be done before we say so: its last files are part of what is committed. */
 	if (pull.control >= 0)
@@ -641,6 +663,7 @@ int pull_main(int argc, char **argv)
 	map_for_each(e, &pull.staged)
 		free(e->value);
 	map_release(&pull.staged);
+	registry_free(pull.registry);
 	pull_request_release(&pull.request);
 	return rc;
 }
