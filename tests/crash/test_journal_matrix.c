@@ -602,19 +602,19 @@ static void rotations_and_a_snapshot(void **arg UNUSED)
 
 static void a_failing_fdatasync(void **arg UNUSED)
 {
-	run_scenario(&(struct scenario){ "fdatasync fails", "S W!S W   S ", "W S ", .cuts = 32,
+	run_scenario(&(struct scenario){ "fdatasync fails", "S W  !S W   S ", "W S ", .cuts = 32,
 	                                 .nested = 64 });
 }
 
 static void a_failing_write(void **arg UNUSED)
 {
-	run_scenario(&(struct scenario){ "write fails", "S W?SW S  W S ", "W S ", .cuts = 32,
+	run_scenario(&(struct scenario){ "write fails", "S W  ?SW S  W S ", "W S ", .cuts = 32,
 	                                 .nested = 64 });
 }
 
 static void a_failure_in_the_middle_of_a_rotation(void **arg UNUSED)
 {
-	run_scenario(&(struct scenario){ "fails while rotating", "L L !LLS W  S ", "W L ",
+	run_scenario(&(struct scenario){ "fails while rotating", "L LW  !LLS W  S ", "W L ",
 	                                 .cuts = 8, .nested = 400 });
 }
 
