@@ -7,7 +7,10 @@
  * nobody may adjust.
  */
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "core/base/fd.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/pb.h"
@@ -20,6 +23,7 @@
 
 /* No CRI name begins with a dot: it cannot meet a container of the pod. */
 #define PAUSE_NAME ".pause"
+#define SPEC_CHILD "build the spec"
 
 struct container_create {
 	struct op op;
@@ -34,6 +38,8 @@ struct container_create {
 	struct overlay_plan *plan;
 	char *image_config;
 	size_t image_config_len;
+	struct spec_input input;
+	char *sandbox_dir, *container_dir;
 	struct gate_request request;
 	struct gate_edit edit;
 };
@@ -52,6 +58,8 @@ static void create_free(struct op *op)
 	outbox_request_drop(op->life->outbox, &cc->request);
 	overlay_plan_free(cc->plan);
 	free(cc->image_config);
+	free(cc->sandbox_dir);
+	free(cc->container_dir);
 	free(cc->edit.spec_json);
 	bytes_release(&cc->edit.resources);
 	free(cc->key);
@@ -166,49 +174,90 @@ static enum step snapshot_undo(struct op *op)
 	return container_files_remove(op);
 }
 
+/* The builder looks at paths that came with the request: one on a dead file system holds a child up, not the loop. The fork has a
+ * copy of everything @input points to, and fork() leaves the allocator usable. */
+/* config.json on stdout, else the error as it is on stderr. */
+static int spec_child(void *arg)
+{
+	const struct container_create *cc = arg;
+	const struct spec_builder *builder = &cc->op.life->args.builder;
+	struct err err = { 0 };
+	char *json = NULL;
+
+	if (builder->build(builder->arg, &cc->input, &json, &err) < 0)
+		return write_full(STDERR_FILENO, &err, sizeof(err)) < 0 ? 2 : 1;
+	return write_full(STDOUT_FILENO, json, strlen(json)) < 0 ? 2 : 0;
+}
+
+static enum step spec_built(struct op *op, const struct child_result *result)
+{
+	static const struct child_args named = { .name = SPEC_CHILD };
+	struct container_create *cc = create_of(op);
+
+	if (WIFEXITED(result->wstatus) && WEXITSTATUS(result->wstatus) == 1 && result->errout_len == sizeof(struct err)) {
+		memcpy(op_err(op), result->errout, sizeof(struct err));
+		return STEP_FAIL;
+	}
+	if (child_check(&named, result, op_err(op)) < 0)
+		return STEP_FAIL;
+	if (result->truncated)
+		return op_fail(op, CODE_RESOURCE_EXHAUSTED, "config.json: larger than %u bytes", BUNDLE_CONFIG_MAX_BYTES);
+	cc->edit.spec_json = xstrndup(result->out, result->out_len);
+	return STEP_DONE;
+}
+
 static enum step spec_run(struct op *op)
 {
 	struct container_create *cc = create_of(op);
 	struct life *life = op->life;
 	const struct sandbox *sb = sandbox_get(life->state, op->sandbox_id);
 	const struct container *c = container_get(life->state, op->id);
-	cleanup_free char *sandbox_dir = life_sandbox_dir(life, op->sandbox_id);
-	cleanup_free char *container_dir = life_container_dir(life, op->id);
-	struct spec_input input;
+	struct spec_input *input = &cc->input;
+	struct child_args child = CHILD_ARGS_INIT;
+	enum step step;
 
 	if (!sb || !c)
 		return op_fail(op, CODE_ABORTED, "the pod went away");
 	if (cc->creating.hidden)
 		return pause_spec(op, sb, &cc->edit.spec_json);
-	input = (struct spec_input){
+	cc->sandbox_dir = life_sandbox_dir(life, op->sandbox_id);
+	cc->container_dir = life_container_dir(life, op->id);
+	*input = (struct spec_input){
 		.sandbox = sb,
 		.container = c,
 		.image_config = cc->image_config,
 		.image_config_len = cc->image_config_len,
 		.rootfs = cc->bundle.rootfs,
-		.sandbox_dir = sandbox_dir,
-		.container_dir = container_dir,
+		.sandbox_dir = cc->sandbox_dir,
+		.container_dir = cc->container_dir,
 		.runtime = runtime_find(life->args.runtime, sb->runtime, op_err(op)),
 		.limits = runtime_host_limits(life->args.runtime),
 	};
-	if (!input.runtime)
+	if (!input->runtime)
 		return STEP_FAIL;
 	if (cc->pod_pid && sb->pause_container) {
 		const struct container *pause = container_get(life->state, sb->pause_container);
 
 		if (!pause || pause->state != CONTAINER_RUNNING)
 			return op_fail(op, CODE_FAILED_PRECONDITION, "the pod's PID namespace is gone");
-		input.pause_pid = pause->pid;
+		input->pause_pid = pause->pid;
 	}
 	if (cc->target_id[0]) {
 		const struct container *target = container_get(life->state, cc->target_id);
 
 		if (!target || target->state != CONTAINER_RUNNING)
 			return op_fail(op, CODE_FAILED_PRECONDITION, "target container %.12s is not running", cc->target_id);
-		input.target_pid = target->pid;
+		input->target_pid = target->pid;
 	}
-	return life->args.builder.build(life->args.builder.arg, &input, &cc->edit.spec_json, op_err(op)) < 0 ? STEP_FAIL :
-														STEP_DONE;
+	child.name = SPEC_CHILD;
+	child.fn = spec_child;
+	child.fn_arg = cc;
+	child.capture_out = child.capture_err = true;
+	child.max_output = BUNDLE_CONFIG_MAX_BYTES;
+	child.timeout_ms = MOUNT_TIMEOUT_MS;
+	step = op_child(op, &child, spec_built);
+	*input = (struct spec_input){ 0 }; /* the fork has its copy: no op keeps a pointer into the state */
+	return step;
 }
 
 static void gate_done(struct gate_request *req, const struct err *err)

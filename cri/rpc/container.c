@@ -38,6 +38,19 @@ static const char *log_path(struct pb_arena *arena, const struct sandbox *sb, co
 	return pb_arena_printf(arena, "%s/%s", sb->log_dir, config->log_path);
 }
 
+/* What the pod's own request said: its containers with mode POD are then in the host's PID namespace. */
+static bool pod_uses_host_pid(const struct sandbox *sb)
+{
+	cleanup(pb_arena_free) struct pb_arena *arena = pb_arena_new(pb_budget_for(sb->request.len));
+	cri_PodSandboxConfig *config = pb_arena_alloc(arena, sizeof(*config));
+	struct err err = { 0 };
+
+	return config &&
+	       pb_decode_msg(arena, cri_PodSandboxConfig_fields, config, sb->request.data, sb->request.len, "PodSandboxConfig",
+			     &err) == 0 &&
+	       config->linux.security_context.namespace_options.pid == cri_NamespaceMode_NODE;
+}
+
 void rpc_create_container(struct cri *cri, struct grpc_call *call, const void *request)
 {
 	const cri_CreateContainerRequest *req = request;
@@ -68,8 +81,10 @@ void rpc_create_container(struct cri *cri, struct grpc_call *call, const void *r
 	if (!sb || pb_encode_msg(&bytes, cri_ContainerConfig_fields, config, &err) < 0)
 		goto fail;
 	/* a pod without a PID namespace of its own to share gives each container its own */
-	if (!sb->pause_container)
+	if (!sb->pause_container && c.pod_pid) {
 		c.pod_pid = false;
+		c.host_pid = pod_uses_host_pid(sb);
+	}
 	c.log_path = log_path(arena, sb, config);
 	if (!c.log_path) {
 		err_set(&err, CODE_RESOURCE_EXHAUSTED, "config.log_path is too long");

@@ -37,6 +37,8 @@ static void child_act(struct world_job *job)
 {
 	struct child *child = child_of(job);
 
+	if (streq(child->args.name, "build the spec"))
+		return; /* it would print on our own stdout */
 	if (child->copy)
 		child->wstatus = child->args.fn(child->copy) << 8;
 	else if (child->args.fn)
@@ -53,11 +55,11 @@ static void child_tell(struct world_job *job, const struct err *err)
 		.timed_out = job->timed_out,
 		.cancelled = child->cancelled,
 		.pid = 4242,
-		.out = "out\n",
-		.out_len = 4,
+		.out = streq(child->args.name, "build the spec") ? "{}" : "out\n",
 		.errout = "",
 	};
 
+	result.out_len = strlen(result.out);
 	if (err && !child->cancelled)
 		result.wstatus = job->timed_out ? SIGKILL : 1 << 8;
 	child->args.done(child->args.arg, &result);
