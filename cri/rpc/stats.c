@@ -6,7 +6,6 @@
 #include "core/life/stats.h"
 
 #include <stddef.h>
-#include <string.h>
 
 #include "core/base/bug.h"
 #include "core/base/clock.h"
@@ -268,7 +267,7 @@ static struct stats_query *query_containers(struct cri *cri, const cri_Container
 		const struct container *c = list_entry(l, struct container, link);
 
 		if (!container_is_visible(c) || (by_id && c != only) ||
-		    (by_pod && (!pod || strcmp(pod->id, c->sandbox_id))))
+		    (by_pod && (!pod || !streq(pod->id, c->sandbox_id))))
 			continue;
 		if (labels_match(&c->labels, filter->label_selector, filter->label_selector_count))
 			stats_query_container(query, c);
