@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/fsx.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
@@ -54,12 +55,25 @@ enum step container_files_remove(struct op *op)
 static void runtime_deleted(void *arg, const struct runtime_result *result UNUSED, const struct err *err)
 {
 	struct op *op = arg;
+	const struct container *c = container_get(op->life->state, op->id);
 
 	if (!err) {
 		monitor_forget(op->life->args.monitors, op->id);
 		map_set(&op->life->cleaned, op->id, op->life);
+	} else if (c && c->state == CONTAINER_STARTING) {
+		/* a start that failed has to end in EXITED all the same: what follows that, and a removal, try again */
+		log_warn(&(struct log_ctx){ .op = op->name, .container = op->id }, "not cleaned up yet: %s", err->msg);
+		err = NULL;
 	}
 	op_step_done(op, err);
+}
+
+/* A runtime that failed in `create` before it wrote anything down has nothing to delete, and may fail in that, too. */
+static bool runtime_knows(const struct life *life, const struct container *c)
+{
+	cleanup_free char *dir = xasprintf("%s/runtime/%s", life->state_dir, c->id);
+
+	return c->pid || fsx_exists(dir);
 }
 
 enum step container_runtime_delete(struct op *op, const struct container *c)
@@ -70,6 +84,10 @@ enum step container_runtime_delete(struct op *op, const struct container *c)
 
 	if (map_find(&life->cleaned, c->id))
 		return STEP_DONE;
+	if (!runtime_knows(life, c)) {
+		monitor_forget(life->args.monitors, c->id);
+		return STEP_DONE;
+	}
 	call.info = runtime_find(life->args.runtime, c->runtime, &err);
 	if (!call.info || runtime_usable(call.info, &err) < 0) {
 		/* the handler was taken away: what is left of the container goes with its cgroup and its files */
