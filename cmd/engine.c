@@ -350,8 +350,7 @@ void engine_close(struct engine *e)
 	replay_report_release(&e->report);
 	strv_free(e->pull_env);
 	config_free(e->config);
-	if (e->monitors_cgroup >= 0)
-		close(e->monitors_cgroup);
+	cgroup_monitors_close(e->monitors_cgroup);
 	if (e->state_lock >= 0)
 		close(e->state_lock);
 	if (e->root_lock >= 0)

@@ -560,3 +560,23 @@ int cgroup_monitors_open(const struct cgroup_host *host, const char *state, int 
 	*ret_fd = fd;
 	return 0;
 }
+
+void cgroup_monitors_close(int fd)
+{
+	char link[32], path[PATH_LEN_MAX];
+	char *slash;
+	ssize_t n;
+
+	if (fd < 0)
+		return;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	close(fd);
+	if (n <= 0)
+		return;
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	if (slash && streq(slash, "/cgroup.procs")) /* v1 */
+		*slash = '\0';
+	ignore(rmdir(path) < 0); /* EBUSY: they live on */
+}

@@ -147,6 +147,8 @@ NODISCARD char *cgroup_dir_of(const struct cgroup_host *host, pid_t pid, struct 
  */
 NODISCARD int cgroup_monitors_open(const struct cgroup_host *host, const char *state, int *ret_fd,
                                    struct err *err);
+/* Closes @fd, and removes the cgroup unless monitors live in it. */
+void cgroup_monitors_close(int fd);
 
 /* --- statistics */
 
