@@ -193,7 +193,7 @@ test)
 	;;
 run)
 	shift
-	build build
+	build build run
 	exec scripts/run-demo.sh "$@"
 	;;
 -h | --help)

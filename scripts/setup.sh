@@ -1,5 +1,5 @@
 #!/bin/bash
-# Install the Debian packages that are missing: scripts/setup.sh ROLE... (build, test; see scripts/packages.tsv)
+# Install the Debian packages that are missing: scripts/setup.sh ROLE... (build, run, test; see scripts/packages.tsv)
 #
 # Nothing that is installed is upgraded, removed or reconfigured. Without root the command to run is printed, and the exit
 # status is 1 if a package of role build is missing.
@@ -14,7 +14,7 @@ arch=$(dpkg --print-architecture)
 
 missing=() needed_to_build=()
 for role; do
-	for package in $(awk -F '\t' -v r="$role" -v a="$arch" '/^[^#]/ && $2 == r && ($3 == "-" || $3 == a) { print $1 }' \
+	for package in $(awk -F '\t' -v r="$role" -v a="$arch" '/^[^#]/ && index("," $2 ",", "," r ",") && ($3 == "-" || $3 == a) { print $1 }' \
 		scripts/packages.tsv); do
 		# "ii": a removed package whose configuration is left does not count.
 		status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
