@@ -83,6 +83,7 @@ struct life *life_new(const struct life_args *args)
 	map_init(&life->exiting);
 	map_init(&life->adopted);
 	map_init(&life->cleaned);
+	old_locks_init(life);
 	life->scratch = pb_arena_new(4 * RECORD_MAX_BYTES);
 	life->op_serial = clock_real_ns() > 0 ? (uint64_t)clock_real_ns() : 1; /* names of op files differ between lives */
 	life->unknown_limit = (struct log_limit){ .burst = 5, .interval_ms = 60000 };
@@ -120,6 +121,7 @@ void life_free(struct life *life)
 	map_release(&life->creating);
 	map_release(&life->starting);
 	map_release(&life->cleaned);
+	old_locks_free(life);
 	pb_arena_free(life->scratch);
 	free(life->root);
 	free(life->state_dir);

@@ -36,6 +36,8 @@ struct life {
 	struct map starting;	  /* container id -> struct op of its start */
 	struct map exiting;	  /* container id -> set while its EXITED is appended and not released */
 	struct map adopted;	  /* container id -> struct adopted: init watched without a monitor */
+	struct map old_locks;	  /* object id -> struct old_lock: children of an earlier daemon work for it */
+	struct loop_timer old_lock_timer;
 	struct map cleaned;	  /* container ids whose runtime `delete` is done in this life */
 	struct list exit_waits;	  /* struct exit_wait */
 	struct list image_jobs;	  /* struct image_add: what they pin is not deleted */
@@ -92,6 +94,14 @@ void life_adopt(struct life *life, const struct container *c); /* watch init wit
 void life_probe(struct life *life, const struct container *c);
 void life_adopted_retry(struct life *life); /* after the journal refused an exit: look again */
 void life_exits_free(struct life *life);
+
+/* --- old_lock.c */
+void old_locks_init(struct life *life);
+void old_locks_free(struct life *life);
+/* Look at the lock files that are there: none of them is this daemon's. Their holders get @timeout_ms. */
+void old_locks_find(struct life *life, int64_t timeout_ms);
+char **old_lock_ids(const struct life *life); /* objects that have lock files; strv */
+bool old_lock_is_held(const struct life *life, const char *id);
 
 /* --- replay.c, image_ops.c, container_exec.c: what a start finds */
 void replay_init(struct life *life);

@@ -14,7 +14,6 @@
 #include "core/journal/journal.h"
 #include "core/life/life_internal.h"
 
-#define OLD_LOCK_POLL_MS 20
 #define RETRY_MS 1000 /* a clean-up that the journal refused to announce */
 
 /*
@@ -429,41 +428,6 @@ static bool op_advance(struct op *op, enum step result)
 	return true;
 }
 
-/* Somebody of the dead daemon's operation still works for this object. Not who merely holds the lock: a created init, which
- * waits for a start that never comes, and daemons that a plugin left. */
-static bool old_children_work(const struct op *op, const char *init_cgroup)
-{
-	struct oplock_holder holders[16];
-	int found = oplock_holders(op->life->ops_dir, op->id, init_cgroup, holders, ARRAY_SIZE(holders));
-
-	for (int i = 0; i < MIN(found, (int)ARRAY_SIZE(holders)); i++)
-		if (!holders[i].daemonized)
-			return true;
-	return found > (int)ARRAY_SIZE(holders);
-}
-
-/* A CNI ADD that goes on while we undo it would leak its address: no step before the old children are gone (7.9). */
-static bool op_old_lock_held(struct op *op)
-{
-	struct life *life = op->life;
-	const struct container *c = container_get(life->state, op->id);
-	struct err err = { 0 };
-	cleanup_free char *init = c ? cgroup_dir(c->cgroups_path, &err) : NULL;
-	int killed;
-
-	if (oplock_probe(life->ops_dir, op->id, true) != OPLOCK_HELD || !old_children_work(op, init)) {
-		op->old_lock_ns = 0;
-		return false;
-	}
-	if (clock_boot_ns() >= op->old_lock_ns) {
-		killed = oplock_kill(life->ops_dir, op->id, init);
-		log_warn(&(struct log_ctx){ .op = op->name },
-			 "%.12s: %d process(es) of an earlier daemon's operation did not end and were killed", op->id, killed);
-	}
-	loop_timer_arm_in(life->loop, &op->timer, OLD_LOCK_POLL_MS);
-	return true;
-}
-
 static void op_turn_loop(void *arg)
 {
 	struct op *op = arg;
@@ -472,8 +436,8 @@ static void op_turn_loop(void *arg)
 	loop_timer_disarm(op->life->loop, &op->timer);
 	if (op->life->stopping)
 		return; /* parked where it is: the next start goes on */
-	if (op->old_lock_ns && op_old_lock_held(op))
-		return;
+	if (old_lock_is_held(op->life, op->id))
+		return; /* woken when it is not */
 	for (;;) {
 		op->result = STEP_WAIT;
 		if (result == STEP_WAIT) {

@@ -79,8 +79,6 @@ struct op {
 	/* An undo failed: put on record where (REMOVING with step). NULL: nothing to say. */
 	void (*stuck)(struct op *op);
 	struct oplock lock;	  /* .fd -1 until op_lock() */
-	int64_t old_lock_ns;	  /* recovery: children of a dead daemon may still work for this object; they have until then
-				   * (clock_boot_ns), before they are killed. 0: nobody to wait for */
 	struct turn turns[2];
 	uint32_t nturns;
 	uint64_t wait_seq; /* resumes when this record is released */

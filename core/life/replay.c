@@ -299,51 +299,38 @@ static struct op *recover_start_new(const struct container *c)
 	return &rs->op;
 }
 
-/* What an earlier daemon's children get before they are killed: as long as their own deadline would have been. */
-static void go_on(struct op *op)
-{
-	const struct config *config = op->life->args.config;
-
-	op->old_lock_ns = clock_boot_ns() + MAX(config->runtime_timeout_ms, config->cni_timeout_ms) * NS_PER_MS;
-}
-
 static void replay_container(struct replay *r, const struct container *c)
 {
 	struct life *life = r->life;
 	bool act = r->mode == REPLAY_SERVE;
 	cleanup_free char *runtime_dir = xasprintf("%s/runtime/%s", life->state_dir, c->id);
-	struct op *op = NULL;
 
 	switch (c->state) {
 	case CONTAINER_CREATING:
 		note(r, REPLAY_UNDO, "container %.12s (%s): creation is undone", c->id, c->name);
 		if (act)
-			op = container_undo_start(life, c);
+			container_undo_start(life, c);
 		break;
 	case CONTAINER_REMOVING:
 		note(r, REPLAY_FORWARD, "container %.12s (%s): removal goes on", c->id, c->name);
-		if (act && c->undone) {
-			op = container_undo_start(life, c);
-		} else if (act) {
-			op = container_remove_new(life, c, false);
-			op_start(life, op);
-		}
+		if (act && c->undone)
+			container_undo_start(life, c);
+		else if (act)
+			op_start(life, container_remove_new(life, c, false));
 		break;
 	case CONTAINER_STARTING:
 		if (map_find(&life->exiting, c->id))
 			break;
 		note(r, REPLAY_FORWARD, "container %.12s (%s): its start is looked into", c->id, c->name);
-		if (act) {
-			op = recover_start_new(c);
-			op_start(life, op);
-		}
+		if (act)
+			op_start(life, recover_start_new(c));
 		break;
 	case CONTAINER_EXITED:
-		/* its `delete` may not have been reached */
-		if (act && fsx_exists(runtime_dir)) {
-			op = container_clean_new(life, c);
-			op_start(life, op);
-		}
+		/* its `delete` may not have been reached, or what follows that */
+		if (act && fsx_exists(runtime_dir))
+			op_start(life, container_clean_new(life, c));
+		else if (act)
+			monitor_forget(life->args.monitors, c->id);
 		break;
 	case CONTAINER_CREATED:
 	case CONTAINER_RUNNING:
@@ -352,8 +339,6 @@ static void replay_container(struct replay *r, const struct container *c)
 	case CONTAINER_STATES:
 		break;
 	}
-	if (op)
-		go_on(op);
 }
 
 /* A pod lives in its pins and its files on the run directory: both are gone after a reboot, or when somebody unmounted them. */
@@ -375,29 +360,22 @@ static void replay_sandbox(struct replay *r, const struct sandbox *sb)
 {
 	struct life *life = r->life;
 	bool act = r->mode == REPLAY_SERVE;
-	struct op *op = NULL;
 
 	if (is_lost(r, sb)) {
 		note(r, REPLAY_FORWARD, "pod %.12s (%s/%s): its namespaces are gone, it is stopped", sb->id, sb->ns, sb->name);
-		if (act) {
-			op = sandbox_stop_new(sb, false);
-			op_start(life, op);
-		}
+		if (act)
+			op_start(life, sandbox_stop_new(sb, false));
 	} else if (sb->state == SANDBOX_CREATING || (sb->state == SANDBOX_REMOVING && sb->undone)) {
 		note(r, REPLAY_UNDO, "pod %.12s (%s/%s): creation is undone", sb->id, sb->ns, sb->name);
 		if (act)
-			op = sandbox_undo_start(life, sb);
+			sandbox_undo_start(life, sb);
 	} else if (sb->state == SANDBOX_REMOVING || (sb->notified.stop_seq && !sb->stopped)) {
 		bool remove = sb->state == SANDBOX_REMOVING;
 
 		note(r, REPLAY_FORWARD, "pod %.12s (%s/%s): %s goes on", sb->id, sb->ns, sb->name, remove ? "removal" : "stop");
-		if (act) {
-			op = sandbox_stop_new(sb, remove);
-			op_start(life, op);
-		}
+		if (act)
+			op_start(life, sandbox_stop_new(sb, remove));
 	}
-	if (op)
-		go_on(op);
 }
 
 static void replay_unfinished(struct replay *r)
@@ -481,7 +459,6 @@ static void orphan_found(struct replay *r, struct map *seen, const char *where, 
 	memcpy(op->id, id, strlen(id));
 	memcpy(op->sandbox_id, id, strlen(id));
 	op_start(r->life, op);
-	go_on(op);
 }
 
 static void orphans_in(struct replay *r, struct map *seen, const char *where, char **ids)
@@ -496,6 +473,16 @@ static char **names_in(const char *dir)
 	char **names = NULL;
 
 	return fsx_list(AT_FDCWD, dir, &names) < 0 ? NULL : names;
+}
+
+/* Lock files of operations on objects that nobody knows: old_lock.c removes them. */
+static void orphaned_locks(struct replay *r)
+{
+	cleanup(strv_free) char **ids = old_lock_ids(r->life);
+
+	for (char **id = ids; id && *id; id++)
+		if (!has_owner(r->life, *id))
+			note(r, REPLAY_ORPHAN, "operation lock %s belongs to nobody", *id);
 }
 
 static void replay_orphans(struct replay *r)
@@ -521,6 +508,7 @@ static void replay_orphans(struct replay *r)
 	ids = NULL;
 	if (spool_list_tmp(life->args.spool, &ids, &err) == 0)
 		orphans_in(r, &seen, "exit record", ids);
+	orphaned_locks(r);
 	images_sweep(life, r->mode == REPLAY_SERVE);
 }
 
@@ -571,6 +559,8 @@ int replay_run(struct life *life, enum replay_mode mode, struct replay_report *r
 	ret_report->probes = mode != REPLAY_INSPECT_AWAY;
 	if (mode == REPLAY_SERVE && spool_watch(life->args.spool, life->loop, spool_woke, life, err) < 0)
 		return -1;
+	if (mode == REPLAY_SERVE) /* as long as their own deadline would have been */
+		old_locks_find(life, MAX(life->args.config->runtime_timeout_ms, life->args.config->cni_timeout_ms));
 	if (replay_spool(&r, err) < 0)
 		return -1;
 	if (ret_report->probes) {
