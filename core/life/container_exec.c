@@ -157,7 +157,18 @@ static enum step group_run(struct op *op)
 	return group_submit(op->life, op, c, group_create, NULL, eo->n, op_err(op)) < 0 ? STEP_FAIL : op_busy(op);
 }
 
+/* Who hears of a time-out may rely on it: nothing that the exec started is left. */
 static enum step group_undo(struct op *op)
+{
+	struct exec_op *eo = exec_of(op);
+	const struct container *c = container_get(op->life->state, op->id);
+
+	if (!c || !eo->group[0])
+		return STEP_DONE;
+	return group_submit(op->life, op, c, group_remove, eo->group, 0, op_err(op)) < 0 ? STEP_FAIL : op_busy(op);
+}
+
+static void group_drop(struct op *op)
 {
 	struct exec_op *eo = exec_of(op);
 	const struct container *c = container_get(op->life->state, op->id);
@@ -165,7 +176,6 @@ static enum step group_undo(struct op *op)
 
 	if (c && eo->group[0])
 		ignore(group_submit(op->life, NULL, c, group_remove, eo->group, 0, &err)); /* tried again at the next start */
-	return STEP_DONE;
 }
 
 /* The container's own process with other arguments, without terminal. */
@@ -321,7 +331,8 @@ static enum step answer_run(struct op *op)
 			.errout = eo->errout,
 			.errout_len = eo->errout_len,
 		};
-	return group_undo(op);
+	group_drop(op);
+	return STEP_DONE;
 }
 
 /* clang-format off */

@@ -21,7 +21,7 @@
 #include "core/loop/stream.h"
 
 enum {
-	MAX_CONNECTIONS = 64,
+	MAX_CONNECTIONS = 512, /* test suites open one per case and close none */
 	GREETING_MS = 10 * 1000,
 	LAST_CALL_MS = 1000, /* for the answer to our farewell ping */
 	LINGER_MS = 1000,    /* from our end of the connection to the peer's */

@@ -24,7 +24,7 @@ struct grpc_server_args {
 	struct loop *loop;
 	struct grpc_handler handler;
 	struct grpc_limits limits;
-	size_t max_connections; /* 0: 64 */
+	size_t max_connections; /* 0: 512 */
 	/* 0: 10 s, from accept to the client's first SETTINGS, and for a head to arrive whole */
 	int64_t greeting_ms;
 };

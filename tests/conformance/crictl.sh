@@ -44,7 +44,7 @@ status=0
 cri exec -s "$container" sh -c 'exit 9' || status=$?
 [ "$status" -ne 0 ]
 cri stats "$container" | grep >/dev/null "${container:0:13}"
-cri stop "$container"
+cri stop --timeout 5 "$container"
 cri inspect "$container" | grep >/dev/null '"exitCode": 3'
 cri rm "$container"
 [ -z "$(cri ps -a -q)" ]
