@@ -49,6 +49,7 @@
 #define CLOSE_TIMEOUT_MS    10000
 #define LIVE_READ_TRIES     5                /* reading what a daemon writes */
 #define PADDING_BYTES       (2 * DISK_BLOCK) /* what a batch may lose to alignment */
+#define ORDINARY_BYTES      DISK_BLOCK       /* most records are smaller */
 
 enum job_state { JOB_NONE, JOB_QUEUED, JOB_RUNNING, JOB_DONE };
 enum help { HELP_SPARE = 1 << 0, HELP_TRIM = 1 << 1, HELP_RETAIN = 1 << 2 };
@@ -893,11 +894,9 @@ int journal_start(struct journal *j, struct loop *loop, journal_released_fn fn, 
 
 /* --- appending */
 
-int journal_ok(const struct journal *j, struct err *err)
+static int check_failed(const struct journal *j, struct err *err)
 {
-	if (!j->is_failed)
-		return 0;
-	return err_set(err, CODE_UNAVAILABLE, "journal: %s", j->failure.msg);
+	return j->is_failed ? err_set(err, CODE_UNAVAILABLE, "journal: %s", j->failure.msg) : 0;
 }
 
 /* Is there room for one more record that is not of the reserve kinds? Only asked when there is no next segment to go to. */
@@ -916,16 +915,25 @@ static int check_room(struct journal *j, uint64_t bytes, struct err *err)
 	               strerror(sys));
 }
 
+int journal_ok(struct journal *j, struct err *err)
+{
+	if (j->mode == JOURNAL_MEMORY)
+		return 0;
+	if (check_failed(j, err) < 0)
+		return -1;
+	return check_room(j, ORDINARY_BYTES, err);
+}
+
 static int check_append(struct journal *j, const struct record_info *info, uint64_t bytes,
                         struct err *err)
 {
 	if (j->mode == JOURNAL_MEMORY)
 		return 0;
 	if (!info->reserve)
-		return j->is_failed ? journal_ok(j, err) : check_room(j, bytes, err);
+		return j->is_failed ? check_failed(j, err) : check_room(j, bytes, err);
 	/* What a full disk must still be able to do waits in memory; but not without end. */
 	if (j->is_failed && j->queue_bytes + j->batch_bytes + bytes > QUEUE_MAX_BYTES)
-		return journal_ok(j, err);
+		return check_failed(j, err);
 	return 0;
 }
 
@@ -1014,7 +1022,7 @@ int journal_drain(struct journal *j, int64_t timeout_ms, struct err *err)
 			finish(j);
 			continue;
 		}
-		if (journal_ok(j, err) < 0)
+		if (check_failed(j, err) < 0)
 			return -1;
 		if (list_empty(&j->queue) && j->writer.synced >= j->released_seq)
 			return 0;

@@ -78,7 +78,7 @@ NODISCARD uint64_t journal_append(struct journal *journal, enum record_kind kind
 uint64_t journal_released_seq(const struct journal *journal);
 uint64_t journal_next_seq(const struct journal *journal);
 /* 0 when appends are accepted; -1 with the reason (also for Status and readiness). */
-NODISCARD int journal_ok(const struct journal *journal, struct err *err);
+NODISCARD int journal_ok(struct journal *journal, struct err *err);
 /* Blocks until all that was appended is synced and released (stop, tests), at most @timeout_ms. */
 NODISCARD int journal_drain(struct journal *journal, int64_t timeout_ms, struct err *err);
 
