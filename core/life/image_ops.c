@@ -366,9 +366,25 @@ static enum step trash_rename_run(struct op *op)
 static enum step trash_delete_run(struct op *op)
 {
 	cleanup_free char *dir = xasprintf("%s/trash", op->life->root);
-	const struct mount_op ops[] = { { .kind = MOUNT_REMOVE_TREE, .target = dir } };
+	cleanup(strv_free) char **names = NULL;
+	cleanup_free struct mount_op *ops = NULL;
+	size_t n;
 
-	if (mount_run(op->life->loop, ops, ARRAY_SIZE(ops), -1, 10 * CLEANUP_TIMEOUT_MS, op_step_done, op, op_err(op)) < 0)
+	/* what is in it, not the directory itself: on a full disk it could not be made again, and removals are what frees one */
+	if (fsx_list(AT_FDCWD, dir, &names) < 0)
+		names = NULL;
+	n = strv_len(names);
+	if (!n)
+		return STEP_DONE;
+	ops = xcalloc(n, sizeof(*ops));
+	for (size_t i = 0; i < n; i++) {
+		char *path = xasprintf("%s/%s", dir, names[i]);
+
+		free(names[i]);
+		names[i] = path;
+		ops[i] = (struct mount_op){ .kind = MOUNT_REMOVE_TREE, .target = path };
+	}
+	if (mount_run(op->life->loop, ops, n, -1, 10 * CLEANUP_TIMEOUT_MS, op_step_done, op, op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
