@@ -325,8 +325,11 @@ static void op_end(struct op *op)
 	loop_defer_cancel(&op->defer);
 	list_remove(&op->wait_link);
 	list_remove(&op->link);
-	if (op->lock.fd >= 0)
+	if (op->lock.fd >= 0) {
 		oplock_drop(&op->lock);
+		/* what a created init kept of its start goes with the container's next operation */
+		oplock_probe(op->life->ops_dir, op->id, true);
+	}
 	op_leave_turns(op);
 	if (op->failed && op->err.code != CODE_OK)
 		log_debug(&(struct log_ctx){ .op = op->name }, "%.12s: %s", op->id, op->err.msg);
