@@ -9,10 +9,10 @@
 #include "core/base/json.h"
 #include "core/base/mem.h"
 
-#define CHALLENGE_MAX  (16 * 1024) /* of one value */
-#define SCOPES_MAX     64
+#define CHALLENGE_MAX   (16 * 1024) /* of one value */
+#define SCOPES_MAX      64
 #define DEFAULT_SECONDS 60
-#define CLIENT_ID      "coracle"
+#define CLIENT_ID       "coracle"
 
 static void wipe(char *text)
 {

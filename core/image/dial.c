@@ -88,8 +88,8 @@ static void race_start(struct race *race, const struct addrinfo *address)
 	int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	race->fds[race->started] = (struct pollfd){ .fd = fd, .events = POLLOUT };
-	if (fd >= 0 && (connect(fd, address->ai_addr, address->ai_addrlen) == 0 ||
-	                errno == EINPROGRESS)) {
+	if (fd >= 0 &&
+	    (connect(fd, address->ai_addr, address->ai_addrlen) == 0 || errno == EINPROGRESS)) {
 		ignore(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))); /* only speed */
 		race->running++;
 	} else {

@@ -24,6 +24,7 @@ NODISCARD int dial(const char *host, uint16_t port, int64_t timeout_ms, int *ret
 
 /* Bytes moved (net_recv: 0 at the end of the stream), or a negative errno; -ETIMEDOUT at the deadline. */
 NODISCARD ssize_t net_recv(int fd, void *data, size_t max, int64_t deadline_ns);
-NODISCARD ssize_t net_send(int fd, const void *data, size_t len, int64_t deadline_ns); /* all of it */
+NODISCARD ssize_t net_send(int fd, const void *data, size_t len,
+                           int64_t deadline_ns); /* all of it */
 
 #endif

@@ -137,7 +137,8 @@ static int read_client(const struct reader *r, const struct toml_entry *entry,
 static bool is_field_name(struct str name)
 {
 	for (size_t i = 0; i < name.len; i++)
-		if (name.p[i] <= ' ' || name.p[i] >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", name.p[i]))
+		if (name.p[i] <= ' ' || name.p[i] >= 0x7f ||
+		    strchr("()<>@,;:\\\"/[]?={}", name.p[i]))
 			return false;
 	return name.len > 0;
 }
@@ -256,10 +257,14 @@ static const struct {
 	int (*read)(const struct reader *r, const struct toml_entry *entry, struct mirror *mirror,
 	            struct err *err);
 } keys[] = {
-	{ "capabilities", read_capabilities }, { "ca", read_ca },
-	{ "client", read_client },	       { "header", read_header },
-	{ "skip_verify", read_skip_verify },   { "override_path", read_override_path },
-	{ "dial_timeout", read_timeout },      { "credentials", read_credentials },
+	{ "capabilities", read_capabilities },
+	{ "ca", read_ca },
+	{ "client", read_client },
+	{ "header", read_header },
+	{ "skip_verify", read_skip_verify },
+	{ "override_path", read_override_path },
+	{ "dial_timeout", read_timeout },
+	{ "credentials", read_credentials },
 };
 
 static int read_keys(const struct reader *r, const struct toml_value *table, bool top,
@@ -328,6 +333,14 @@ static bool is_docker_hub(const char *host)
 	return streq(host, "docker.io") || streq(host, "index.docker.io");
 }
 
+/* The registry itself, be it over plain HTTP. */
+static bool is_upstream(const struct mirror *upstream, const struct http_url *url, const char *host)
+{
+	return streq(host, upstream->host) &&
+	       (url->port == upstream->port ||
+	        (upstream->port == 443 && !url->tls && url->port == 80));
+}
+
 static int set_url(const struct reader *r, struct str text, uint32_t at, bool override,
                    struct mirror *mirror, struct err *err)
 {
@@ -345,16 +358,16 @@ static int set_url(const struct reader *r, struct str text, uint32_t at, bool ov
 	if (mirror_upstream(r->domain, &upstream, err) < 0)
 		return -1;
 	free(mirror->host);
-	mirror->host = is_docker_hub(url.host) ? xstrdup("registry-1.docker.io")
-	                                       : xstrdup(url.host);
+	mirror->host =
+		is_docker_hub(url.host) ? xstrdup("registry-1.docker.io") : xstrdup(url.host);
 	mirror->port = url.port;
 	mirror->scheme = url.tls ? MIRROR_HTTPS : MIRROR_HTTP;
 	free(mirror->base);
 	mirror->base = base_path(url.target, override);
-	mirror->upstream = streq(mirror->host, upstream.host) && mirror->port == upstream.port;
+	mirror->upstream = is_upstream(&upstream, &url, mirror->host);
 	mirror->skip_verify = false;
-	mirror->credentials = mirror->upstream ? MIRROR_CREDENTIALS_UPSTREAM
-	                                       : MIRROR_CREDENTIALS_NONE;
+	mirror->credentials =
+		mirror->upstream ? MIRROR_CREDENTIALS_UPSTREAM : MIRROR_CREDENTIALS_NONE;
 	return 0;
 }
 

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "core/base/bug.h"
 #include "core/base/buf.h"
+#include "core/base/bug.h"
 #include "core/base/clock.h"
 #include "core/base/codec.h"
 #include "core/base/list.h"
@@ -17,12 +17,12 @@
 #include "core/base/str.h"
 #include "core/image/dial.h"
 
-#define IDLE_MAX      8 /* kept connections, all hosts together */
-#define IDLE_NS	      (30 * NS_PER_S)
-#define READ_BYTES    ((size_t)16 * 1024)
-#define INTERIM_MAX   8 /* 1xx answers before the real one */
-#define REQUEST_MAX   (HTTP_URL_MAX + 64 * 1024)
-#define CONNECT_MAX   4096 /* body of a refused CONNECT that is read for its message */
+#define IDLE_MAX    8 /* kept connections, all hosts together */
+#define IDLE_NS     (30 * NS_PER_S)
+#define READ_BYTES  ((size_t)16 * 1024)
+#define INTERIM_MAX 8 /* 1xx answers before the real one */
+#define REQUEST_MAX (HTTP_URL_MAX + 64 * 1024)
+#define CONNECT_MAX 4096 /* body of a refused CONNECT that is read for its message */
 
 struct http_conn {
 	struct list link; /* idle ones */
@@ -31,9 +31,9 @@ struct http_conn {
 	struct tls *tls; /* NULL: plain */
 	int fd;
 	bool through_proxy;
-	bool used;	 /* has answered before */
+	bool used;       /* has answered before */
 	int64_t idle_ns; /* since */
-	struct buf in;	 /* received, not yet taken */
+	struct buf in;   /* received, not yet taken */
 };
 
 struct http_client {
@@ -113,7 +113,8 @@ static int read_head(struct http_conn *conn, const struct http_url *url, struct 
 	text = xstrndup(conn->in.data, len);
 	buf_consume(&conn->in, len);
 	if (http_head_parse(text, len, ret, err) < 0) {
-		err->code = CODE_UNAVAILABLE; /* a sick server or proxy: nothing that the caller did */
+		err->code =
+			CODE_UNAVAILABLE; /* a sick server or proxy: nothing that the caller did */
 		err->sys = EPROTO;
 		return -1;
 	}
@@ -267,7 +268,8 @@ void http_client_free(struct http_client *client)
 {
 	if (!client)
 		return;
-	list_for_each_safe(l, &client->idle) conn_free(list_entry(l, struct http_conn, link));
+	list_for_each_safe(l, &client->idle)
+		conn_free(list_entry(l, struct http_conn, link));
 	pthread_mutex_destroy(&client->lock);
 	free(client);
 }
@@ -431,8 +433,8 @@ int http_read_all(struct http_response *response, size_t max_bytes, char **ret_t
 		char *room = buf_reserve(&text, READ_BYTES);
 
 		if (!room || text.len > max_bytes)
-			return err_set(err, CODE_RESOURCE_EXHAUSTED,
-			               "answer larger than %zu bytes", max_bytes);
+			return err_set(err, CODE_RESOURCE_EXHAUSTED, "answer larger than %zu bytes",
+			               max_bytes);
 		if (http_read(response, room, READ_BYTES, &n, err) < 0)
 			return -1;
 		buf_grew(&text, n);

@@ -24,15 +24,16 @@ NODISCARD struct http_client *http_client_new(const struct proxies *proxies); /*
 void http_client_free(struct http_client *client);
 
 struct http_request {
-	const char *method;	    /* "GET", "POST" */
+	const char *method; /* "GET", "POST" */
 	const struct http_url *url;
-	const char *fields;	    /* "Name: value\r\n..." beside Host, User-Agent, Content-Length; NULL: none */
+	const char *
+		fields; /* "Name: value\r\n..." beside Host, User-Agent, Content-Length; NULL: none */
 	const char *user_agent;
-	const char *body;	    /* NULL: none */
+	const char *body; /* NULL: none */
 	size_t body_len;
-	struct tls_trust *trust;    /* for https */
-	int64_t dial_timeout_ms;    /* 0: 10 s */
-	bool tls_is_a_guess;	    /* a failed handshake (not: a certificate) then has sys EPROTONOSUPPORT */
+	struct tls_trust *trust; /* for https */
+	int64_t dial_timeout_ms; /* 0: 10 s */
+	bool tls_is_a_guess; /* a failed handshake (not: a certificate) then has sys EPROTONOSUPPORT */
 };
 
 struct http_response {
@@ -63,10 +64,10 @@ NODISCARD int http_read_all(struct http_response *response, size_t max_bytes, ch
 /* Always, after http_exchange succeeded. Safe on a zeroed one. */
 void http_response_release(struct http_response *response);
 
-#define HTTP_DIAL_MS	  10000
+#define HTTP_DIAL_MS      10000
 #define HTTP_HANDSHAKE_MS 10000
-#define HTTP_HEAD_MS	  30000
-#define HTTP_STALL_MS	  60000
+#define HTTP_HEAD_MS      30000
+#define HTTP_STALL_MS     60000
 
 DEFINE_CLEANUP(struct http_response, http_response_release);
 DEFINE_CLEANUP_PTR(struct http_client, http_client_free);

@@ -188,8 +188,7 @@ int http_url_resolve(const struct http_url *base, struct str location, struct ht
 	const char *end;
 
 	if (location.len == 0 || location.len > HTTP_URL_MAX)
-		return err_set(err, CODE_INVALID_ARGUMENT,
-		               "redirect: location empty or too long");
+		return err_set(err, CODE_INVALID_ARGUMENT, "redirect: location empty or too long");
 	if (has_scheme(location))
 		return http_url_parse(location, ret, err);
 	if (str_starts(location, "//")) {
@@ -389,11 +388,11 @@ struct str http_head_field(const struct http_head *head, const char *name)
 /* --- body */
 
 enum chunk_state {
-	CHUNK_SIZE,	 /* hex digits */
+	CHUNK_SIZE,      /* hex digits */
 	CHUNK_EXTENSION, /* the rest of that line */
 	CHUNK_DATA,
-	CHUNK_DATA_END,	 /* the line end behind the data */
-	CHUNK_TRAILER,	 /* at the start of a line */
+	CHUNK_DATA_END, /* the line end behind the data */
+	CHUNK_TRAILER,  /* at the start of a line */
 	CHUNK_TRAILER_FIELD,
 };
 
@@ -409,8 +408,8 @@ void http_body_init(struct http_body *body, const struct http_head *head, bool i
 		body->kind = HTTP_BODY_LENGTH;
 		body->left = (uint64_t)head->length;
 	}
-	body->done = body->kind == HTTP_BODY_NONE ||
-	             (body->kind == HTTP_BODY_LENGTH && body->left == 0);
+	body->done =
+		body->kind == HTTP_BODY_NONE || (body->kind == HTTP_BODY_LENGTH && body->left == 0);
 }
 
 void http_body_took(struct http_body *body, size_t len)
@@ -490,7 +489,7 @@ int http_body_next(struct http_body *body, const uint8_t *data, size_t len, size
 
 	*ret_content = (struct str){ (const char *)data, 0 };
 	if (body->kind != HTTP_BODY_CHUNKED) {
-		n = body->done                        ? 0
+		n = body->done                       ? 0
 		    : body->kind == HTTP_BODY_LENGTH ? (size_t)MIN(body->left, (uint64_t)len)
 		                                     : len;
 		if (n)

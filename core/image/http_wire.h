@@ -25,7 +25,7 @@ struct http_url {
 	bool tls;
 	char *host; /* lower case, an IPv6 address without brackets */
 	uint16_t port;
-	char *target; /* path and query, "/" in front */
+	char *target;          /* path and query, "/" in front */
 	char *user, *password; /* decoded; NULL: none */
 };
 
@@ -47,9 +47,9 @@ struct http_field {
 };
 
 struct http_head {
-	int status;   /* 100..999 */
-	bool chunked; /* the body is */
-	bool close;   /* the connection cannot be used again */
+	int status;     /* 100..999 */
+	bool chunked;   /* the body is */
+	bool close;     /* the connection cannot be used again */
 	int64_t length; /* of the body, -1: not said */
 	struct http_field fields[HTTP_FIELDS_MAX];
 	size_t nfields;
@@ -73,7 +73,7 @@ struct http_body {
 	enum http_body_kind kind;
 	bool done;
 	uint64_t left; /* of the body or of the chunk */
-	int at;	       /* chunked: http_wire.c, enum chunk_state */
+	int at;        /* chunked: http_wire.c, enum chunk_state */
 	unsigned line; /* bytes of the current line of framing */
 };
 

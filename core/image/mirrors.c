@@ -51,8 +51,8 @@ void mirrors_release(struct mirrors *mirrors)
 int mirror_upstream(const char *domain, struct mirror *ret, struct err *err)
 {
 	cleanup(http_url_release) struct http_url url = { 0 };
-	cleanup_free char *text = xasprintf("https://%s",
-	                                    streq(domain, DOCKER_HUB) ? DOCKER_HOST : domain);
+	cleanup_free char *text =
+		xasprintf("https://%s", streq(domain, DOCKER_HUB) ? DOCKER_HOST : domain);
 
 	if (http_url_parse(str_of(text), &url, err) < 0)
 		return err_wrap(err, "registry %s", domain);
@@ -221,8 +221,8 @@ int64_t mirror_duration_ms(struct str text)
 	static const struct {
 		const char *name;
 		double ms;
-	} units[] = { { "ns", 1e-6 }, { "us", 1e-3 }, { "ms", 1 }, { "s", 1e3 }, { "m", 6e4 },
-		      { "h", 3.6e6 } };
+	} units[] = { { "ns", 1e-6 }, { "us", 1e-3 }, { "ms", 1 },
+		      { "s", 1e3 },   { "m", 6e4 },   { "h", 3.6e6 } };
 	double total = 0;
 
 	if (str_eq_c(text, "0"))

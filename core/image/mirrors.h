@@ -18,8 +18,8 @@
 #include "core/base/err.h"
 #include "core/base/str.h"
 
-#define MIRRORS_MAX	 32
-#define MIRROR_FILE_MAX	 (1024 * 1024)
+#define MIRRORS_MAX     32
+#define MIRROR_FILE_MAX (1024 * 1024)
 
 #define MIRROR_PULL    1U /* fetch by digest */
 #define MIRROR_RESOLVE 2U /* what a tag stands for */
@@ -45,10 +45,10 @@ struct mirror {
 	unsigned capabilities;
 	bool upstream; /* the registry itself */
 	bool skip_verify;
-	char **ca; /* PEM texts */
+	char **ca;                      /* PEM texts */
 	char *client_cert, *client_key; /* PEM texts, or NULL */
-	char *fields;	     /* "Name: value\r\n...", "" if none */
-	int64_t dial_timeout_ms; /* 0: the default */
+	char *fields;                   /* "Name: value\r\n...", "" if none */
+	int64_t dial_timeout_ms;        /* 0: the default */
 	enum mirror_credentials credentials;
 	char *user, *password; /* MIRROR_CREDENTIALS_FILE */
 };

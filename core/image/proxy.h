@@ -14,7 +14,7 @@
 
 struct proxies {
 	struct http_url http, https; /* host NULL: none */
-	char *no_proxy;		     /* "" if none */
+	char *no_proxy;              /* "" if none */
 };
 
 /* getenv, passed in so that tests need no environment. */

@@ -583,7 +583,8 @@ static int open_registry(struct pull *pull, struct err *err)
 
 	pull->registry = registry_new(pull->request.name, text, err);
 	if (text)
-		explicit_bzero(text, strlen(text)); /* credentials: they live on where they are used */
+		explicit_bzero(text,
+		               strlen(text)); /* credentials: they live on where they are used */
 	return pull->registry ? 0 : -1;
 }
 

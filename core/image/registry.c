@@ -21,14 +21,14 @@
 #include "core/image/ref.h"
 #include "core/image/registry_host.h"
 
-#define PARALLEL	4 /* layers at once */
-#define ROUNDS		5 /* of asking all hosts; the pauses between them add up to half a minute */
-#define ROUNDS_DEFINITE 2 /* when nobody is there at all */
-#define PAUSE_FIRST_MS	2000
+#define PARALLEL          4 /* layers at once */
+#define ROUNDS            5 /* of asking all hosts; the pauses between them add up to half a minute */
+#define ROUNDS_DEFINITE   2 /* when nobody is there at all */
+#define PAUSE_FIRST_MS    2000
 #define PAUSE_DEFINITE_MS 500
-#define STALLS_MAX	5 /* times that a transfer may break without a byte in between */
-#define USER_AGENT	"coracle"
-#define TEXT_MAX	(1024 * 1024) /* of the request's member */
+#define STALLS_MAX        5 /* times that a transfer may break without a byte in between */
+#define USER_AGENT        "coracle"
+#define TEXT_MAX          (1024 * 1024) /* of the request's member */
 
 #define ACCEPT_MANIFEST                                                                            \
 	MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_LIST ", " MEDIA_DOCKER_MANIFEST  \
@@ -44,7 +44,7 @@ struct registry {
 	struct tls_roots *roots;
 	struct http_client *client;
 	struct registry_host *hosts; /* as mirrors.items */
-	struct pull *pull;	     /* from registry_run on */
+	struct pull *pull;           /* from registry_run on */
 };
 
 /* --- before confinement */
@@ -79,18 +79,17 @@ static int open_hosts(struct registry *registry, struct err *err)
 	for (size_t i = 0; i < registry->mirrors.count; i++) {
 		const struct mirror *mirror = &registry->mirrors.items[i];
 
-		if (registry_host_init(&registry->hosts[i],
-		                       &(struct registry_host_args){
-					       .mirror = mirror,
-					       .request = &registry->credentials,
-					       .roots = registry->roots,
-					       .client = registry->client,
-					       .user_agent = registry->user_agent,
-					       .repository = registry->ref.path,
-					       .namespace = mirror->upstream
-		                                                    ? NULL
-		                                                    : registry->ref.domain },
-		                       err) < 0)
+		if (registry_host_init(
+			    &registry->hosts[i],
+			    &(struct registry_host_args){
+				    .mirror = mirror,
+				    .request = &registry->credentials,
+				    .roots = registry->roots,
+				    .client = registry->client,
+				    .user_agent = registry->user_agent,
+				    .repository = registry->ref.path,
+				    .namespace = mirror->upstream ? NULL : registry->ref.domain },
+			    err) < 0)
 			return -1;
 	}
 	return 0;
@@ -135,12 +134,12 @@ void registry_free(struct registry *registry)
 
 struct fetch {
 	struct registry_ask ask;
-	unsigned needs;	    /* MIRROR_* */
-	uint32_t excluded;  /* hosts that have shown to be of no use for it, a bit each */
-	size_t first;	    /* host to begin with */
-	size_t from;	    /* host that the answer is from */
-	struct err err;	    /* the most telling failure so far */
-	int weight;	    /* of err */
+	unsigned needs;    /* MIRROR_* */
+	uint32_t excluded; /* hosts that have shown to be of no use for it, a bit each */
+	size_t first;      /* host to begin with */
+	size_t from;       /* host that the answer is from */
+	struct err err;    /* the most telling failure so far */
+	int weight;        /* of err */
 };
 _Static_assert(MIRRORS_MAX <= 32, "a bit for each host");
 
@@ -186,8 +185,8 @@ static int64_t jitter(int64_t ms)
 }
 
 struct round {
-	bool again;	/* somebody may answer next time */
-	bool definite;	/* all of those said: nobody there */
+	bool again;    /* somebody may answer next time */
+	bool definite; /* all of those said: nobody there */
 	int64_t after_ms;
 };
 
@@ -310,7 +309,8 @@ static char *media_type_of(const struct http_head *head)
 {
 	struct str type, rest;
 
-	ignore(str_cut(http_head_field(head, "Content-Type"), ';', &type, &rest)); /* no parameters: all of it */
+	ignore(str_cut(http_head_field(head, "Content-Type"), ';', &type,
+	               &rest)); /* no parameters: all of it */
 	return str_dup(str_trim(type));
 }
 
@@ -366,7 +366,7 @@ struct blob {
 	struct http_response response;
 	bool open;
 	uint64_t offset; /* bytes handed out */
-	uint64_t skip;	 /* of the answer: had already */
+	uint64_t skip;   /* of the answer: had already */
 	unsigned stalls;
 };
 
@@ -516,9 +516,10 @@ static int resolve(struct registry *registry, struct text *ret, struct document 
 		const struct descriptor *next;
 
 		/* A tag is resolved by fetching it: one round trip less than asking for its digest first. */
-		if (fetch_text(registry, "manifests", expected ? expected->digest : registry->ref.tag,
-		               expected ? MIRROR_PULL : MIRROR_ALL, ACCEPT_MANIFEST, expected, &text,
-		               err) < 0)
+		if (fetch_text(registry, "manifests",
+		               expected ? expected->digest : registry->ref.tag,
+		               expected ? MIRROR_PULL : MIRROR_ALL, ACCEPT_MANIFEST, expected,
+		               &text, err) < 0)
 			return -1;
 		if (document_parse(text.data, text.len, text.media_type, text.digest, &document,
 		                   err) < 0)

@@ -178,8 +178,8 @@ static int err_status(struct http_response *response, const struct http_url *url
 	refusal->status = status;
 	refusal->again = status == 408 || status == 429 || status == 500 || status == 502 ||
 	                 status == 503 || status == 504;
-	refusal->after_ms = retry_after_ms(http_head_field(&response->head, "Retry-After"),
-	                                   clock_real_ns());
+	refusal->after_ms =
+		retry_after_ms(http_head_field(&response->head, "Retry-After"), clock_real_ns());
 	return err_set(err, code_of_status(status), "%s: HTTP status %d%s", shown, status, text);
 }
 
@@ -218,10 +218,10 @@ static void discard(struct http_response *response)
 
 struct journey {
 	struct registry_host *host;
-	struct http_url url;	/* where we are */
-	const char *fields;	/* for everybody */
+	struct http_url url;    /* where we are */
+	const char *fields;     /* for everybody */
 	const char *own_fields; /* for where we set out only */
-	bool left;		/* we are elsewhere */
+	bool left;              /* we are elsewhere */
 };
 
 static int follow(struct journey *at, const struct http_response *response, struct err *err)
@@ -237,7 +237,8 @@ static int follow(struct journey *at, const struct http_response *response, stru
 		return -1;
 	}
 	if (!http_url_same_origin(&at->url, &next))
-		at->left = true; /* for good: who sent us away does not get us back with credentials */
+		at->left =
+			true; /* for good: who sent us away does not get us back with credentials */
 	http_url_release(&at->url);
 	at->url = next;
 	return 0;
@@ -254,15 +255,15 @@ static int travel(struct journey *at, struct http_response *ret, struct registry
 			xasprintf("%s%s", at->fields, at->left ? "" : at->own_fields);
 		int rc = http_exchange(
 			host->client,
-			&(struct http_request){
-				.method = "GET",
-				.url = &at->url,
-				.fields = fields,
-				.user_agent = host->user_agent,
-				.trust = at->left ? host->elsewhere : host->trust,
-				.dial_timeout_ms = host->mirror->dial_timeout_ms,
-				.tls_is_a_guess = host->mirror->scheme == MIRROR_TLS_FIRST &&
-			                          !at->left },
+			&(struct http_request){ .method = "GET",
+		                                .url = &at->url,
+		                                .fields = fields,
+		                                .user_agent = host->user_agent,
+		                                .trust = at->left ? host->elsewhere : host->trust,
+		                                .dial_timeout_ms = host->mirror->dial_timeout_ms,
+		                                .tls_is_a_guess =
+		                                        host->mirror->scheme == MIRROR_TLS_FIRST &&
+		                                        !at->left },
 			&response, err);
 
 		explicit_bzero(fields, strlen(fields));
@@ -321,17 +322,17 @@ static int token_request(struct registry_host *host, const struct auth_challenge
 		rc = auth_basic_field(&fields, mine->user, mine->password);
 	if (rc < 0)
 		return err_set(err, CODE_UNAUTHENTICATED, "credentials are too long");
-	rc = http_exchange(host->client,
-	                   &(struct http_request){ .method = post ? "POST" : "GET",
-	                                           .url = ret_url,
-	                                           .fields = fields.data,
-	                                           .user_agent = host->user_agent,
-	                                           .body = post ? text.data : NULL,
-	                                           .body_len = text.len,
-	                                           .trust = host->trust,
-	                                           .dial_timeout_ms =
-	                                                   host->mirror->dial_timeout_ms },
-	                   ret, err);
+	rc = http_exchange(
+		host->client,
+		&(struct http_request){ .method = post ? "POST" : "GET",
+	                                .url = ret_url,
+	                                .fields = fields.data,
+	                                .user_agent = host->user_agent,
+	                                .body = post ? text.data : NULL,
+	                                .body_len = text.len,
+	                                .trust = host->trust,
+	                                .dial_timeout_ms = host->mirror->dial_timeout_ms },
+		ret, err);
 	if (fields.data)
 		explicit_bzero(fields.data, fields.len);
 	if (text.data)
@@ -380,9 +381,8 @@ static int answer_challenge(struct registry_host *host, const struct auth_challe
 			return fetch_token(host, challenge, refusal, err);
 		if (host->authorization)
 			return err_set(err, CODE_UNAUTHENTICATED, "the registry token is refused");
-		set_authorization(host, xasprintf("Authorization: Bearer %s\r\n",
-		                                  mine->registry_token),
-		                  0);
+		set_authorization(
+			host, xasprintf("Authorization: Bearer %s\r\n", mine->registry_token), 0);
 		return 0;
 	case AUTH_BASIC:
 		if (!mine->user)
@@ -436,9 +436,9 @@ static char *own_fields(struct registry_host *host, uint64_t *ret_generation)
 
 static char *common_fields(const struct registry_ask *ask)
 {
-	cleanup_free char *range = ask->offset ? xasprintf("Range: bytes=%llu-\r\n",
-	                                                   (unsigned long long)ask->offset)
-	                                       : xstrdup("");
+	cleanup_free char *range =
+		ask->offset ? xasprintf("Range: bytes=%llu-\r\n", (unsigned long long)ask->offset)
+			    : xstrdup("");
 
 	/* Layers are compressed already; what arrives must be what the digest is of. */
 	return xasprintf("Accept: %s\r\nAccept-Encoding: identity\r\n%s", ask->accept, range);

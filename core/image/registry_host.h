@@ -27,18 +27,19 @@ struct registry_host {
 	const struct auth_credentials *credentials; /* what this host may be shown */
 	struct http_client *client;
 	const char *user_agent;
-	const char *repository; /* path of the repository, for the scope of tokens */
-	const char *namespace;	/* told to mirrors; NULL: this is the registry itself */
+	const char *repository;      /* path of the repository, for the scope of tokens */
+	const char *namespace;       /* told to mirrors; NULL: this is the registry itself */
 	struct auth_credentials own; /* credentials from the mirror's file */
 	struct tls_trust *trust;     /* with the client certificate */
 	struct tls_trust *elsewhere; /* for redirects: without it; the same if there is none */
-	bool fixed;		     /* the configured fields authorize already */
+	bool fixed;                  /* the configured fields authorize already */
 
-	pthread_mutex_t lock; /* what follows; held while a token is fetched, so that others wait for it */
-	bool plain;	      /* it speaks plain HTTP */
-	char *authorization;  /* field for the next request, NULL: none */
-	int64_t expires_ns;   /* of it; 0: until refused */
-	uint64_t generation;  /* of it */
+	pthread_mutex_t
+		lock; /* what follows; held while a token is fetched, so that others wait for it */
+	bool plain;   /* it speaks plain HTTP */
+	char *authorization; /* field for the next request, NULL: none */
+	int64_t expires_ns;  /* of it; 0: until refused */
+	uint64_t generation; /* of it */
 };
 
 struct registry_host_args {
@@ -54,15 +55,15 @@ NODISCARD int registry_host_init(struct registry_host *host, const struct regist
 void registry_host_release(struct registry_host *host);
 
 struct registry_ask {
-	const char *path;   /* below the host's base: "/library/x/manifests/latest" */
+	const char *path; /* below the host's base: "/library/x/manifests/latest" */
 	const char *accept;
-	uint64_t offset;    /* > 0: a Range from there on */
+	uint64_t offset; /* > 0: a Range from there on */
 };
 
 struct registry_refusal {
-	int status;	  /* HTTP, 0: it did not come to that */
-	bool again;	  /* the same request may succeed later */
-	bool definite;	  /* nobody is there: waiting long is no use */
+	int status;       /* HTTP, 0: it did not come to that */
+	bool again;       /* the same request may succeed later */
+	bool definite;    /* nobody is there: waiting long is no use */
 	int64_t after_ms; /* how long the server wants to be left alone, 0: it does not say */
 };
 

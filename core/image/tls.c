@@ -231,7 +231,7 @@ static int trust_setup(struct tls_trust *trust, const struct tls_trust_args *arg
 	/* Every connection is verified afresh, and tickets would only cost memory. */
 	mbedtls_ssl_conf_session_tickets(&trust->config, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
 	mbedtls_ssl_conf_authmode(&trust->config, args->skip_verify ? MBEDTLS_SSL_VERIFY_NONE
-	                                                             : MBEDTLS_SSL_VERIFY_REQUIRED);
+	                                                            : MBEDTLS_SSL_VERIFY_REQUIRED);
 	for (char *const *pem = args->ca; pem && *pem; pem++)
 		if (add_ca(trust, *pem, err) < 0)
 			return -1;
@@ -304,7 +304,7 @@ struct tls {
 	size_t address_len; /* @host is an IP address */
 	uint8_t first[5];   /* what the peer said first */
 	size_t nfirst;
-	uint32_t flags;	    /* what verification found wrong, and with which certificate */
+	uint32_t flags; /* what verification found wrong, and with which certificate */
 	char culprit[400];
 };
 

@@ -27,14 +27,16 @@ NODISCARD int tls_global_init(struct err *err);
 
 /* The roots of this machine, read before the file system is out of sight; parsed when first asked for. Thread: any. */
 struct tls_roots;
-NODISCARD struct tls_roots *tls_roots_load(const char *file_env, const char *dirs_env,
-                                           struct err *err); /* SSL_CERT_FILE, SSL_CERT_DIR, or NULL */
+NODISCARD struct tls_roots *
+tls_roots_load(const char *file_env, const char *dirs_env,
+               struct err *err); /* SSL_CERT_FILE, SSL_CERT_DIR, or NULL */
 void tls_roots_free(struct tls_roots *roots);
 
 struct tls_trust_args {
 	struct tls_roots *roots;
 	char *const *ca; /* PEM texts, beside the roots; NULL: none */
-	const char *client_cert, *client_key; /* PEM texts; NULL: none; @client_key NULL: in @client_cert */
+	const char *client_cert,
+		*client_key; /* PEM texts; NULL: none; @client_key NULL: in @client_cert */
 	bool skip_verify;
 };
 

@@ -44,7 +44,8 @@ static void check_credentials(struct str text)
 	struct err err = { 0 };
 
 	doc = json_parse(text.p, text.len, 1 << 20, "auth", &err);
-	if (!doc || auth_credentials_parse(yyjson_doc_get_root(doc), "reg:5000", &credentials, &err) < 0)
+	if (!doc ||
+	    auth_credentials_parse(yyjson_doc_get_root(doc), "reg:5000", &credentials, &err) < 0)
 		return;
 	check_line(credentials.registry_token);
 	buf_init(&out, 1 << 22);

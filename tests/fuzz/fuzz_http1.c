@@ -15,7 +15,8 @@ struct outcome {
 	uint8_t digest[SHA256_SIZE];
 };
 
-static struct outcome decode(const struct http_head *head, const uint8_t *data, size_t size, size_t step)
+static struct outcome decode(const struct http_head *head, const uint8_t *data, size_t size,
+                             size_t step)
 {
 	struct outcome outcome = { 0 };
 	struct http_body body;
@@ -60,13 +61,15 @@ static void check_answer(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < head.nfields; i++) {
 		const struct http_field *field = &head.fields[i];
 
-		ensure(field->name.len > 0 && field->value.p + field->value.len <= (const char *)data + end);
+		ensure(field->name.len > 0 &&
+		       field->value.p + field->value.len <= (const char *)data + end);
 	}
 	whole = decode(&head, data + end, size - end, SIZE_MAX);
 	bytes = decode(&head, data + end, size - end, 1);
 	ensure((whole.rc < 0) == (bytes.rc < 0));
 	if (whole.rc == 0)
-		ensure(whole.done == bytes.done && whole.used == bytes.used && whole.content == bytes.content &&
+		ensure(whole.done == bytes.done && whole.used == bytes.used &&
+		       whole.content == bytes.content &&
 		       memcmp(whole.digest, bytes.digest, SHA256_SIZE) == 0);
 }
 
@@ -83,7 +86,8 @@ static void check_url(struct str text)
 	ensure(url.port && url.host[0] && url.target[0] == '/');
 	ensure(!strpbrk(url.target, "\r\n ") && !strpbrk(url.host, "\r\n "));
 	shown = http_url_shown(&url);
-	ensure(http_url_parse(str_of(shown), &again, &err) == 0 && http_url_same_origin(&url, &again));
+	ensure(http_url_parse(str_of(shown), &again, &err) == 0 &&
+	       http_url_same_origin(&url, &again));
 	if (http_url_resolve(&url, text, &next, &err) == 0)
 		ensure(http_url_same_origin(&url, &next) && strcmp(url.target, next.target) == 0);
 }
@@ -91,7 +95,9 @@ static void check_url(struct str text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct str text = { (const char *)data, size };
-	struct http_url base = { .host = (char[]){ "h" }, .port = 1, .target = (char[]){ "/a/b?c" } };
+	struct http_url base = { .host = (char[]){ "h" },
+		                 .port = 1,
+		                 .target = (char[]){ "/a/b?c" } };
 	struct http_url next = { 0 };
 	struct err err = { 0 };
 	uint64_t start;

@@ -11,8 +11,8 @@
 #include "core/base/json.h"
 #include "core/image/auth.h"
 
-static void check_challenge(const char *value, enum auth_scheme scheme, const char *realm, const char *service,
-                            const char *scope)
+static void check_challenge(const char *value, enum auth_scheme scheme, const char *realm,
+                            const char *service, const char *scope)
 {
 	cleanup(auth_challenge_release) struct auth_challenge found = { 0 };
 
@@ -27,9 +27,11 @@ static void check_challenge(const char *value, enum auth_scheme scheme, const ch
 static void a_challenge_is_read_with_its_quotes(void **arg)
 {
 	(void)arg;
-	check_challenge("Bearer realm=\"https://auth/token\",service=\"reg\",scope=\"repository:a:pull,push\"", AUTH_BEARER,
-	                "https://auth/token", "reg", "repository:a:pull,push");
-	check_challenge("bearer Realm=x , SERVICE = \"a \\\"b\\\"\"", AUTH_BEARER, "x", "a \"b\"", "");
+	check_challenge(
+		"Bearer realm=\"https://auth/token\",service=\"reg\",scope=\"repository:a:pull,push\"",
+		AUTH_BEARER, "https://auth/token", "reg", "repository:a:pull,push");
+	check_challenge("bearer Realm=x , SERVICE = \"a \\\"b\\\"\"", AUTH_BEARER, "x", "a \"b\"",
+	                "");
 	check_challenge("Basic realm=\"a, b\"", AUTH_BASIC, "a, b", "", "");
 	check_challenge("Digest nonce=1", AUTH_OTHER, "", "", "");
 	check_challenge("", AUTH_NONE, "", "", "");
@@ -38,7 +40,8 @@ static void a_challenge_is_read_with_its_quotes(void **arg)
 static void several_challenges_in_one_line_give_the_best(void **arg)
 {
 	(void)arg;
-	check_challenge("Basic realm=\"b\", Bearer realm=\"t\",service=\"s\", Digest nonce=\"x\"", AUTH_BEARER, "t", "s", "");
+	check_challenge("Basic realm=\"b\", Bearer realm=\"t\",service=\"s\", Digest nonce=\"x\"",
+	                AUTH_BEARER, "t", "s", "");
 	check_challenge("Negotiate, Basic realm=\"b\"", AUTH_BASIC, "b", "", "");
 }
 
@@ -52,8 +55,9 @@ static void a_malformed_pair_ends_the_reading(void **arg)
 
 static void bearer_is_preferred_over_several_lines(void **arg)
 {
-	static const char text[] = "HTTP/1.1 401 x\r\nWWW-Authenticate: Basic realm=\"b\"\r\n"
-				   "www-authenticate: Bearer realm=\"t\"\r\nWWW-Authenticate: Basic realm=\"c\"\r\n\r\n";
+	static const char text[] =
+		"HTTP/1.1 401 x\r\nWWW-Authenticate: Basic realm=\"b\"\r\n"
+		"www-authenticate: Bearer realm=\"t\"\r\nWWW-Authenticate: Basic realm=\"c\"\r\n\r\n";
 	cleanup(auth_challenge_release) struct auth_challenge found = { 0 };
 	struct http_head head;
 	struct err err = { 0 };
@@ -65,9 +69,11 @@ static void bearer_is_preferred_over_several_lines(void **arg)
 	assert_string_equal(found.realm, "t");
 }
 
-static int credentials(const char *json, const char *domain, struct auth_credentials *ret, struct err *err)
+static int credentials(const char *json, const char *domain, struct auth_credentials *ret,
+                       struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(json, strlen(json), 65536, "auth", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(json, strlen(json), 65536, "auth", err);
 
 	assert_non_null(doc);
 	return auth_credentials_parse(yyjson_doc_get_root(doc), domain, ret, err);
@@ -95,7 +101,10 @@ static void credentials_come_in_several_forms(void **arg)
 	check_user("{\"auth\":\"dTpwAAA=\"}", "r", "u", "p"); /* NULs behind the password */
 	check_user("{\"username\":\"u\",\"password\":\"p\",\"auth\":\"!\"}", "r", "u", "p");
 	check_user("{}", "r", "", "");
-	assert_int_equal(credentials("{\"identity_token\":\"i\",\"registry_token\":\"t\",\"auth\":\"!\"}", "r", &found, &err), 0);
+	assert_int_equal(
+		credentials("{\"identity_token\":\"i\",\"registry_token\":\"t\",\"auth\":\"!\"}",
+	                    "r", &found, &err),
+		0);
 	assert_string_equal(found.identity_token, "i");
 	assert_string_equal(found.registry_token, "t");
 	assert_null(found.user);
@@ -106,9 +115,12 @@ static void credentials_for_another_server_are_not_used(void **arg)
 	(void)arg;
 	check_user("{\"username\":\"u\",\"server_address\":\"other\"}", "reg", "", "");
 	check_user("{\"username\":\"u\",\"server_address\":\"reg\"}", "reg:5000", "", "");
-	check_user("{\"username\":\"u\",\"server_address\":\"https://Reg:5000/v2/\"}", "reg:5000", "u", "");
-	check_user("{\"username\":\"u\",\"server_address\":\"https://index.docker.io/v1/\"}", "docker.io", "u", "");
-	check_user("{\"username\":\"u\",\"server_address\":\"registry-1.docker.io\"}", "docker.io", "u", "");
+	check_user("{\"username\":\"u\",\"server_address\":\"https://Reg:5000/v2/\"}", "reg:5000",
+	           "u", "");
+	check_user("{\"username\":\"u\",\"server_address\":\"https://index.docker.io/v1/\"}",
+	           "docker.io", "u", "");
+	check_user("{\"username\":\"u\",\"server_address\":\"registry-1.docker.io\"}", "docker.io",
+	           "u", "");
 }
 
 static void credentials_that_cannot_be_sent_are_refused_by_name(void **arg)
@@ -132,7 +144,8 @@ static void credentials_that_cannot_be_sent_are_refused_by_name(void **arg)
 
 static void scopes_are_sorted_and_each_is_there_once(void **arg)
 {
-	cleanup_free char *scopes = auth_scopes("a/b", "repository:z:pull  repository:a/b:pull aaa");
+	cleanup_free char *scopes =
+		auth_scopes("a/b", "repository:z:pull  repository:a/b:pull aaa");
 
 	(void)arg;
 	assert_string_equal(scopes, "aaa repository:a/b:pull repository:z:pull");
@@ -148,7 +161,8 @@ static void a_token_is_asked_for_by_query_or_form(void **arg)
 	(void)arg;
 	buf_init(&out, 4096);
 	assert_int_equal(auth_token_query(&out, &challenge, "repository:a:pull x"), 0);
-	assert_string_equal(out.data, "https://auth/t?service=my%20reg&scope=repository%3Aa%3Apull&scope=x");
+	assert_string_equal(out.data,
+	                    "https://auth/t?service=my%20reg&scope=repository%3Aa%3Apull&scope=x");
 	buf_clear(&out);
 	challenge.realm = (char[]){ "https://auth/t?a=b" };
 	challenge.service = NULL;
@@ -156,7 +170,9 @@ static void a_token_is_asked_for_by_query_or_form(void **arg)
 	assert_string_equal(out.data, "https://auth/t?a=b&scope=x");
 	buf_clear(&out);
 	assert_int_equal(auth_token_form(&out, &challenge, "x y", "s&t"), 0);
-	assert_string_equal(out.data, "grant_type=refresh_token&client_id=coracle&refresh_token=s%26t&scope=x%20y&service=");
+	assert_string_equal(
+		out.data,
+		"grant_type=refresh_token&client_id=coracle&refresh_token=s%26t&scope=x%20y&service=");
 	buf_clear(&out);
 	assert_int_equal(auth_basic_field(&out, "user", "p"), 0);
 	assert_string_equal(out.data, "Authorization: Basic dXNlcjpw\r\n");
@@ -175,7 +191,13 @@ static void check_token(const char *json, const char *text, int64_t seconds)
 
 static void a_token_answer_has_either_name_and_maybe_a_life(void **arg)
 {
-	static const char *const wrong[] = { "{}", "{\"token\":\"\"}", "{\"token\":5}", "{\"token\":\"a b\"}", "{\"token\":\"a\\r\\nb\"}", "[]", "x" };
+	static const char *const wrong[] = { "{}",
+		                             "{\"token\":\"\"}",
+		                             "{\"token\":5}",
+		                             "{\"token\":\"a b\"}",
+		                             "{\"token\":\"a\\r\\nb\"}",
+		                             "[]",
+		                             "x" };
 
 	(void)arg;
 	check_token("{\"token\":\"a\"}", "a", 60);

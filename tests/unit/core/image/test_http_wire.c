@@ -13,7 +13,8 @@
 
 /* --- URLs */
 
-static void check_url(const char *text, bool tls, const char *host, unsigned port, const char *target)
+static void check_url(const char *text, bool tls, const char *host, unsigned port,
+                      const char *target)
 {
 	cleanup(http_url_release) struct http_url url = { 0 };
 	struct err err = { 0 };
@@ -38,10 +39,20 @@ static void a_url_is_taken_apart(void **arg)
 
 static void what_is_no_url_is_refused(void **arg)
 {
-	static const char *const texts[] = { "", "ftp://h/", "h/x", "https://", "https://:80/", "https://h:0/",
-		                             "https://h:70000/", "https://h:x/", "https://[::1/",
-		                             "https://[::1]x/", "https://h/a b", "https://h/\r\nX: y",
-		                             "https://a\nb/", "https://u%0:p@h/" };
+	static const char *const texts[] = { "",
+		                             "ftp://h/",
+		                             "h/x",
+		                             "https://",
+		                             "https://:80/",
+		                             "https://h:0/",
+		                             "https://h:70000/",
+		                             "https://h:x/",
+		                             "https://[::1/",
+		                             "https://[::1]x/",
+		                             "https://h/a b",
+		                             "https://h/\r\nX: y",
+		                             "https://a\nb/",
+		                             "https://u%0:p@h/" };
 
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -88,7 +99,8 @@ static void a_location_is_seen_from_where_it_was_given(void **arg)
 
 static void another_scheme_host_or_port_is_another_origin(void **arg)
 {
-	static const char *const others[] = { "http://reg:443/", "https://reg:444/", "https://sub.reg/" };
+	static const char *const others[] = { "http://reg:443/", "https://reg:444/",
+		                              "https://sub.reg/" };
 	cleanup(http_url_release) struct http_url base = { 0 };
 	struct err err = { 0 };
 
@@ -141,7 +153,8 @@ static void a_head_tells_status_length_and_whether_to_close(void **arg)
 	parse("HTTP/1.0 200\r\n\r\n", &head);
 	assert_true(head.close);
 	assert_int_equal(head.length, -1);
-	parse("HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nTransfer-Encoding: Chunked\r\n\r\n", &head);
+	parse("HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nTransfer-Encoding: Chunked\r\n\r\n",
+	      &head);
 	assert_true(head.close);
 	assert_true(head.chunked);
 	parse("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", &head);
@@ -200,7 +213,8 @@ static void more_fields_than_there_is_room_for_are_refused(void **arg)
 /* --- bodies */
 
 /* Decodes @text fed in pieces of @step bytes; -1 on an error. */
-static int decode(const char *head_text, const char *text, size_t step, struct buf *out, bool *done, size_t *used_all)
+static int decode(const char *head_text, const char *text, size_t step, struct buf *out, bool *done,
+                  size_t *used_all)
 {
 	struct http_body body;
 	struct http_head head;
@@ -213,7 +227,8 @@ static int decode(const char *head_text, const char *text, size_t step, struct b
 		struct str content;
 		size_t used;
 
-		if (http_body_next(&body, (const uint8_t *)text + at, MIN(step, len - at), &used, &content, &err) < 0)
+		if (http_body_next(&body, (const uint8_t *)text + at, MIN(step, len - at), &used,
+		                   &content, &err) < 0)
 			return -1;
 		assert_true(used > 0);
 		assert_int_equal(buf_add(out, content.p, content.len), 0);
@@ -228,7 +243,8 @@ static int decode(const char *head_text, const char *text, size_t step, struct b
 
 static void chunks_come_together_however_they_are_cut(void **arg)
 {
-	static const char text[] = "5\r\nhello\r\n1;ext=\"1\"\r\n \r\n00A\nabcdefghij\r\n0\r\nTrailer: x\r\n\r\nNEXT";
+	static const char text[] =
+		"5\r\nhello\r\n1;ext=\"1\"\r\n \r\n00A\nabcdefghij\r\n0\r\nTrailer: x\r\n\r\nNEXT";
 
 	(void)arg;
 	for (size_t step = 1; step <= sizeof(text); step++) {
@@ -246,7 +262,8 @@ static void chunks_come_together_however_they_are_cut(void **arg)
 
 static void a_body_without_its_end_is_not_done(void **arg)
 {
-	static const char *const texts[] = { "5\r\nhel", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n", "5\r\nhello\r\n0\r\nA: b\r\n" };
+	static const char *const texts[] = { "5\r\nhel", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n",
+		                             "5\r\nhello\r\n0\r\nA: b\r\n" };
 
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -262,8 +279,12 @@ static void a_body_without_its_end_is_not_done(void **arg)
 
 static void malformed_chunks_are_refused(void **arg)
 {
-	static const char *const texts[] = { "\r\n",           "x\r\n",  "-5\r\nhello\r\n", "5\r\nhelloworld\r\n",
-		                             "5x\r\n", "123456789012345678\r\n" };
+	static const char *const texts[] = { "\r\n",
+		                             "x\r\n",
+		                             "-5\r\nhello\r\n",
+		                             "5\r\nhelloworld\r\n",
+		                             "5x\r\n",
+		                             "123456789012345678\r\n" };
 
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -285,7 +306,9 @@ static void a_counted_body_ends_at_its_count(void **arg)
 
 	(void)arg;
 	buf_init(&out, 4096);
-	assert_int_equal(decode("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "abcdef", 100, &out, &done, &used), 0);
+	assert_int_equal(decode("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "abcdef", 100, &out,
+	                        &done, &used),
+	                 0);
 	assert_true(done);
 	assert_int_equal(used, 3);
 	assert_string_equal(out.data, "abc");
@@ -311,7 +334,10 @@ static void some_answers_have_no_body_whatever_they_announce(void **arg)
 
 static void a_content_range_tells_start_and_total(void **arg)
 {
-	static const char *const wrong[] = { "", "bytes", "bytes */10", "bytes 5-4/10", "bytes 0-10/10", "bytes 1-/10", "items 0-1/2" };
+	static const char *const wrong[] = {
+		"",           "bytes", "bytes */10", "bytes 5-4/10", "bytes 0-10/10", "bytes 1-/10",
+		"items 0-1/2"
+	};
 	uint64_t start;
 	int64_t total;
 

@@ -71,7 +71,8 @@ static void check_refused(const struct fixture *f, const char *text, const char 
 		fail_msg("\"%s\" does not say \"%s\"", err.msg, why);
 }
 
-static void check_default(const char *domain, enum mirror_scheme scheme, const char *host, unsigned port, bool skip)
+static void check_default(const char *domain, enum mirror_scheme scheme, const char *host,
+                          unsigned port, bool skip)
 {
 	cleanup(mirrors_release) struct mirrors found = { 0 };
 	struct err err = { 0 };
@@ -228,15 +229,19 @@ static void what_is_wrong_in_a_hosts_file_fails_with_its_place(void **arg)
 
 	check_refused(f, "server = 5\n", ":1:10: server is not a string");
 	check_refused(f, "host = \"x\"\n", "host is not a table");
-	check_refused(f, "[host.\"https://m\"]\ncapabilities = [\"fly\"]\n", ":2:17: capability \"fly\" is unknown");
-	check_refused(f, "[host.\"https://m\"]\ncapabilities = \"pull\"\n", "capabilities is not an array");
-	check_refused(f, "[host.\"https://m\"]\nskip_verify = \"yes\"\n", "skip_verify is not a boolean");
+	check_refused(f, "[host.\"https://m\"]\ncapabilities = [\"fly\"]\n",
+	              ":2:17: capability \"fly\" is unknown");
+	check_refused(f, "[host.\"https://m\"]\ncapabilities = \"pull\"\n",
+	              "capabilities is not an array");
+	check_refused(f, "[host.\"https://m\"]\nskip_verify = \"yes\"\n",
+	              "skip_verify is not a boolean");
 	check_refused(f, "[host.\"https://m\"]\nca = \"missing.pem\"\n", ":2: read missing.pem");
 	check_refused(f, "[host.\"https://m\"]\nclient = [[\"a\"]]\n", "pair");
 	check_refused(f, "[host.\"https://m\"]\ndial_timeout = \"soon\"\n", "duration");
 	check_refused(f, "[host.\"https://m\"]\ncredentials = \"all\"\n", "credentials");
 	check_refused(f, "[host.\"https://m\".header]\nX = \"a\\nb\"\n", "control character");
-	check_refused(f, "[host.\"https://m\".header]\n\"X Y\" = \"a\"\n", "not the name of a header");
+	check_refused(f, "[host.\"https://m\".header]\n\"X Y\" = \"a\"\n",
+	              "not the name of a header");
 	check_refused(f, "[host.\"https://m\".header]\nHost = \"a\"\n", "cannot be configured");
 	check_refused(f, "[host.\"https://u:p@m\"]\n", "no credentials in URLs");
 	check_refused(f, "[host.\"https://m:0\"]\n", "not the URL of a host");
@@ -256,7 +261,8 @@ static void an_unknown_key_does_not_stop_a_pull(void **arg)
 
 static void durations_are_read_as_they_are_written_elsewhere(void **arg)
 {
-	static const char *const wrong[] = { "", "5", "s", "-1s", "1.2.3s", "1 s", "1d", "9999999999h" };
+	static const char *const wrong[] = { "",       "5",   "s",  "-1s",
+		                             "1.2.3s", "1 s", "1d", "9999999999h" };
 
 	(void)arg;
 	assert_int_equal(mirror_duration_ms(STR("0")), 0);

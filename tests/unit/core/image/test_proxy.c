@@ -24,7 +24,8 @@ static const char *environment(void *arg, const char *name)
 	return NULL;
 }
 
-static const char *proxy_of(const struct variable *variables, const char *text, char *host, size_t size)
+static const char *proxy_of(const struct variable *variables, const char *text, char *host,
+                            size_t size)
 {
 	cleanup(proxies_release) struct proxies proxies = { 0 };
 	cleanup(http_url_release) struct http_url url = { 0 };
@@ -52,19 +53,26 @@ static void each_scheme_has_its_proxy(void **arg)
 	(void)arg;
 	assert_string_equal(proxy_of(variables, "http://reg/", host, sizeof(host)), "plain:3128");
 	assert_string_equal(proxy_of(variables, "https://reg/", host, sizeof(host)), "secure:8080");
-	assert_string_equal(proxy_of(variables, "https://localhost/", host, sizeof(host)), "direct");
-	assert_string_equal(proxy_of(variables, "https://127.8.9.1:5000/", host, sizeof(host)), "direct");
+	assert_string_equal(proxy_of(variables, "https://localhost/", host, sizeof(host)),
+	                    "direct");
+	assert_string_equal(proxy_of(variables, "https://127.8.9.1:5000/", host, sizeof(host)),
+	                    "direct");
 	assert_string_equal(proxy_of(variables, "https://[::1]/", host, sizeof(host)), "direct");
-	assert_string_equal(proxy_of(&(struct variable){ NULL, NULL }, "http://reg/", host, sizeof(host)), "direct");
+	assert_string_equal(
+		proxy_of(&(struct variable){ NULL, NULL }, "http://reg/", host, sizeof(host)),
+		"direct");
 }
 
 static void check_excluded(const char *list, const char *url, bool excluded)
 {
-	const struct variable variables[] = { { "HTTPS_PROXY", "http://p" }, { "NO_PROXY", list }, { NULL, NULL } };
+	const struct variable variables[] = { { "HTTPS_PROXY", "http://p" },
+		                              { "NO_PROXY", list },
+		                              { NULL, NULL } };
 	char host[64];
 
 	if (streq(proxy_of(variables, url, host, sizeof(host)), "direct") != excluded)
-		fail_msg("NO_PROXY=%s %s: expected %s", list, url, excluded ? "direct" : "the proxy");
+		fail_msg("NO_PROXY=%s %s: expected %s", list, url,
+		         excluded ? "direct" : "the proxy");
 }
 
 static void no_proxy_names_hosts_domains_and_networks(void **arg)
@@ -90,13 +98,16 @@ static void no_proxy_names_hosts_domains_and_networks(void **arg)
 
 static void an_unusable_proxy_is_named_without_its_password(void **arg)
 {
-	static const struct variable variables[] = { { "https_proxy", "socks5://u:secret@p:1" }, { NULL, NULL } };
-	static const struct variable port[] = { { "HTTP_PROXY", "http://u:secret@p:0" }, { NULL, NULL } };
+	static const struct variable variables[] = { { "https_proxy", "socks5://u:secret@p:1" },
+		                                     { NULL, NULL } };
+	static const struct variable port[] = { { "HTTP_PROXY", "http://u:secret@p:0" },
+		                                { NULL, NULL } };
 	cleanup(proxies_release) struct proxies proxies = { 0 };
 	struct err err = { 0 };
 
 	(void)arg;
-	assert_int_equal(proxies_init(&proxies, environment, (void *)(uintptr_t)variables, &err), -1);
+	assert_int_equal(proxies_init(&proxies, environment, (void *)(uintptr_t)variables, &err),
+	                 -1);
 	assert_non_null(strstr(err.msg, "https_proxy"));
 	assert_null(strstr(err.msg, "secret"));
 	assert_int_equal(proxies_init(&proxies, environment, (void *)(uintptr_t)port, &err), -1);
