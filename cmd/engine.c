@@ -43,7 +43,8 @@ static enum exit_status lock_dir(const char *dir, int *ret_fd, struct err *err)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		n = pread(fd, pid, sizeof(pid) - 1, 0);
 		pid[n > 0 ? n : 0] = '\0';
-		err_set(err, CODE_FAILED_PRECONDITION, "%s is locked by another coracle%s%s", dir, pid[0] ? ", pid " : "", pid);
+		err_set(err, CODE_FAILED_PRECONDITION, "%s is locked by another coracle%s%s", dir,
+		        pid[0] ? ", pid " : "", pid);
 		return EXIT_LOCKED;
 	}
 	n = ftruncate(fd, 0) < 0 ? -1 : dprintf(fd, "%d", (int)getpid());
@@ -87,15 +88,17 @@ static enum engine_home home_of(const struct boot *now, const struct boot *then)
 
 	if (!then->seq)
 		return HOME_NEW;
-	if (memcmp(now->machine_id, then->machine_id, sizeof(now->machine_id)) || now->ino != then->ino)
+	if (memcmp(now->machine_id, then->machine_id, sizeof(now->machine_id)) ||
+	    now->ino != then->ino)
 		return HOME_AWAY;
-	if (same_boot && now->dev != then->dev) /* the kernel numbers some file systems anew at each boot */
+	if (same_boot &&
+	    now->dev != then->dev) /* the kernel numbers some file systems anew at each boot */
 		return HOME_AWAY;
 	return same_boot ? HOME_HERE : HOME_REBOOTED;
 }
 
-static int journal_args_init(const struct engine *e, const struct engine_args *args, const char *dir, struct journal_args *ret,
-			     struct err *err)
+static int journal_args_init(const struct engine *e, const struct engine_args *args,
+                             const char *dir, struct journal_args *ret, struct err *err)
 {
 	*ret = (struct journal_args){
 		.dir = dir,
@@ -114,7 +117,8 @@ static enum exit_status journal_status(const struct err *err)
 }
 
 /* FIX, before it writes so much as a lock file: is this state ours to repair? */
-static enum exit_status check_home(struct engine *e, const struct engine_args *args, struct err *err)
+static enum exit_status check_home(struct engine *e, const struct engine_args *args,
+                                   struct err *err)
 {
 	cleanup_free char *dir = xasprintf("%s/journal", e->config->root);
 	cleanup(state_free) struct state *state = state_new();
@@ -133,12 +137,14 @@ static enum exit_status check_home(struct engine *e, const struct engine_args *a
 	journal_close(journal);
 	if (e->home != HOME_AWAY)
 		return EXIT_OK;
-	err_set(err, CODE_FAILED_PRECONDITION, "%s is the state of another machine, or a copy: it can be looked at, not repaired",
-		e->config->root);
+	err_set(err, CODE_FAILED_PRECONDITION,
+	        "%s is the state of another machine, or a copy: it can be looked at, not repaired",
+	        e->config->root);
 	return EXIT_USAGE;
 }
 
-static enum exit_status open_journal(struct engine *e, const struct engine_args *args, struct err *err)
+static enum exit_status open_journal(struct engine *e, const struct engine_args *args,
+                                     struct err *err)
 {
 	cleanup_free char *dir = xasprintf("%s/journal", e->config->root);
 	struct journal_args ja;
@@ -148,7 +154,8 @@ static enum exit_status open_journal(struct engine *e, const struct engine_args 
 	e->journal = journal_open(&ja, &e->load, err);
 	if (!e->journal)
 		return journal_status(err);
-	e->home = home_of(&ja.boot, e->mode == ENGINE_INSPECT ? &e->state->boot : &e->state->prev_boot);
+	e->home = home_of(&ja.boot,
+	                  e->mode == ENGINE_INSPECT ? &e->state->boot : &e->state->prev_boot);
 	return EXIT_OK;
 }
 
@@ -179,7 +186,8 @@ static int open_monitors(struct engine *e, struct err *err)
 	};
 	struct err why = { 0 };
 
-	if (e->mode != ENGINE_INSPECT && cgroup_monitors_open(e->cgroups, e->config->state, &e->monitors_cgroup, &why) < 0)
+	if (e->mode != ENGINE_INSPECT &&
+	    cgroup_monitors_open(e->cgroups, e->config->state, &e->monitors_cgroup, &why) < 0)
 		/* they then live in our own cgroup: a service manager that kills the service kills them too */
 		log_warn(NULL, "monitors get no cgroup of their own: %s", why.msg);
 	args.cgroup_fd = e->monitors_cgroup;
@@ -190,7 +198,8 @@ static int open_monitors(struct engine *e, struct err *err)
 /* The pull process gets the proxies and nothing else of our environment. */
 static char **pull_environment(void)
 {
-	static const char *const names[] = { "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy" };
+	static const char *const names[] = { "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+		                             "http_proxy", "https_proxy", "no_proxy" };
 	char **env = xcalloc(ARRAY_SIZE(names) + 1, sizeof(*env));
 	size_t n = 0;
 
@@ -219,7 +228,8 @@ static int open_run(struct engine *e, struct err *err)
 	e->cgroups = cgroup_host_new(err);
 	if (!e->cgroups)
 		return err_wrap(err, "cgroups");
-	e->runtime = runtime_new(&(struct runtime_args){ .loop = e->loop, .config = e->config, .state = e->config->state });
+	e->runtime = runtime_new(&(struct runtime_args){
+		.loop = e->loop, .config = e->config, .state = e->config->state });
 	if (e->mode != ENGINE_INSPECT) {
 		rc = fsx_mkdir_p(ops, 0700);
 		if (rc < 0)
@@ -241,7 +251,8 @@ static int open_life(struct engine *e, const struct engine_args *args, struct er
 	cleanup_free char *spool = xasprintf("%s/spool", e->config->root);
 	struct life_args life;
 
-	e->spool = e->mode == ENGINE_INSPECT ? spool_new_readonly(spool, err) : spool_new(spool, err);
+	e->spool =
+		e->mode == ENGINE_INSPECT ? spool_new_readonly(spool, err) : spool_new(spool, err);
 	if (!e->spool)
 		return err_wrap(err, "spool");
 	e->events = events_new(e->loop);

@@ -15,9 +15,9 @@
 #include "core/loop/listener.h"
 
 enum engine_mode {
-	ENGINE_SERVE,	/* the daemon */
+	ENGINE_SERVE,   /* the daemon */
 	ENGINE_INSPECT, /* recover: nothing is written, not even a time stamp */
-	ENGINE_FIX,	/* recover --fix: the daemon's start without its sockets */
+	ENGINE_FIX,     /* recover --fix: the daemon's start without its sockets */
 };
 
 /* Whose state is this? What the last BOOT on record says about machine, boot and directory (D26). */
@@ -25,7 +25,7 @@ enum engine_home {
 	HOME_NEW,      /* nobody's yet */
 	HOME_HERE,     /* this machine, this boot */
 	HOME_REBOOTED, /* this machine, another boot */
-	HOME_AWAY,     /* another machine, or a copy of the directory: nothing here can be probed, or repaired */
+	HOME_AWAY, /* another machine, or a copy of the directory: nothing here can be probed, or repaired */
 };
 
 struct engine {
@@ -55,22 +55,31 @@ struct engine {
 
 struct engine_args {
 	enum engine_mode mode;
-	const struct config *config; /* ownership stays with the caller until engine_open() succeeded; then the engine's */
+	const struct config *
+		config; /* ownership stays with the caller until engine_open() succeeded; then the engine's */
 	struct spec_builder builder;
 	bool truncate; /* recover --truncate; INSPECT always shows what that would leave, and the damage in load.damage */
-	void (*recovered)(void *arg); /* the last record of the recovery is released: reads may be answered */
+	void (*recovered)(
+		void *arg); /* the last record of the recovery is released: reads may be answered */
 	void *arg;
 };
 
 /* Exit codes of the program (design D24). */
-enum exit_status { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_LOCKED = 75, EXIT_CONFIG = 78 };
+enum exit_status {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_LOCKED = 75,
+	EXIT_CONFIG = 78
+};
 
 /*
  * engine_open - rows 1 to 8 of the start-up.
  * Returns: EXIT_OK, or the exit status with @err saying why; what was built is torn down again. FIX away from home is refused
  *          with EXIT_USAGE before a byte is written.
  */
-NODISCARD enum exit_status engine_open(struct engine *engine, const struct engine_args *args, struct err *err);
+NODISCARD enum exit_status engine_open(struct engine *engine, const struct engine_args *args,
+                                       struct err *err);
 void engine_close(struct engine *engine);
 
 #endif

@@ -12,7 +12,8 @@ struct option {
 	bool *flag;
 };
 
-static const struct option *find(const struct option *options, size_t n, const char *name, size_t len)
+static const struct option *find(const struct option *options, size_t n, const char *name,
+                                 size_t len)
 {
 	for (size_t i = 0; i < n; i++)
 		if (strlen(options[i].name) == len && !strncmp(options[i].name, name, len))
@@ -35,11 +36,12 @@ static int unknown(const char *applet, const struct option *options, size_t n, c
 	return -1;
 }
 
-int options_parse(int argc, char **argv, struct config_flags *flags, const struct option_extra *extras, size_t nextras)
+int options_parse(int argc, char **argv, struct config_flags *flags,
+                  const struct option_extra *extras, size_t nextras)
 {
 	struct option options[32] = {
-		{ "config", 'c', &flags->file, NULL },	 { "root", 0, &flags->root, NULL },
-		{ "state", 0, &flags->state, NULL },	 { "listen", 0, &flags->listen, NULL },
+		{ "config", 'c', &flags->file, NULL },       { "root", 0, &flags->root, NULL },
+		{ "state", 0, &flags->state, NULL },         { "listen", 0, &flags->listen, NULL },
 		{ "log-level", 0, &flags->log_level, NULL },
 	};
 	size_t n = 5;
@@ -47,7 +49,8 @@ int options_parse(int argc, char **argv, struct config_flags *flags, const struc
 	bool only_words = false;
 
 	for (size_t i = 0; i < nextras && n < ARRAY_SIZE(options); i++)
-		options[n++] = (struct option){ extras[i].name, 0, extras[i].value, extras[i].flag };
+		options[n++] =
+			(struct option){ extras[i].name, 0, extras[i].value, extras[i].flag };
 	for (int i = 1; i < argc; i++) {
 		const char *arg = argv[i], *equals;
 		const struct option *opt = NULL;
@@ -64,7 +67,8 @@ int options_parse(int argc, char **argv, struct config_flags *flags, const struc
 			return -2;
 		equals = strchr(arg, '=');
 		if (arg[1] == '-')
-			opt = find(options, n, arg + 2, equals ? (size_t)(equals - arg - 2) : strlen(arg + 2));
+			opt = find(options, n, arg + 2,
+			           equals ? (size_t)(equals - arg - 2) : strlen(arg + 2));
 		else if (!arg[2])
 			for (size_t k = 0; k < n; k++)
 				if (options[k].letter && options[k].letter == arg[1])
@@ -73,7 +77,8 @@ int options_parse(int argc, char **argv, struct config_flags *flags, const struc
 			return unknown(argv[0], options, n, arg);
 		if (opt->flag) {
 			if (equals) {
-				fprintf(stderr, "coracle %s: option '--%s' takes no value\n", argv[0], opt->name);
+				fprintf(stderr, "coracle %s: option '--%s' takes no value\n",
+				        argv[0], opt->name);
 				return -1;
 			}
 			*opt->flag = true;
@@ -82,7 +87,8 @@ int options_parse(int argc, char **argv, struct config_flags *flags, const struc
 		} else if (i + 1 < argc) {
 			*opt->value = argv[++i];
 		} else {
-			fprintf(stderr, "coracle %s: option '--%s' needs a value\n", argv[0], opt->name);
+			fprintf(stderr, "coracle %s: option '--%s' needs a value\n", argv[0],
+			        opt->name);
 			return -1;
 		}
 	}

@@ -14,17 +14,17 @@
 struct option_extra {
 	const char *name;
 	const char **value; /* takes a value; or NULL */
-	bool *flag;	    /* is a switch */
+	bool *flag;         /* is a switch */
 };
 
 /*
  * options_parse - fill @flags and the extras; positional arguments are moved to the front of argv[1..] and counted.
  * Returns: their number, or -1 after a message on stderr (exit EXIT_USAGE), or -2 when --help was asked for.
  */
-NODISCARD int options_parse(int argc, char **argv, struct config_flags *flags, const struct option_extra *extras,
-			    size_t nextras);
+NODISCARD int options_parse(int argc, char **argv, struct config_flags *flags,
+                            const struct option_extra *extras, size_t nextras);
 
-#define OPTIONS_COMMON_HELP                                                                                  \
+#define OPTIONS_COMMON_HELP                                                                                   \
 	"  -c, --config FILE     configuration file (/etc/coracle/coracle.conf; a missing default is fine)\n" \
 	"      --root DIR        persistent data (/var/lib/coracle)\n"                                        \
 	"      --state DIR       run-time data, gone after a reboot (/run/coracle)\n"

@@ -43,7 +43,8 @@ static const char usage[] =
 	"  at                    the state as it was after record SEQ, as JSON\n\n"
 	"      --fix             do what the next start would do, without serving anybody, and end\n"
 	"      --truncate        the same for a damaged journal: what lies behind the damage is given up\n"
-	"      --json            for programs\n" OPTIONS_COMMON_HELP "  -h, --help            this text\n\n"
+	"      --json            for programs\n" OPTIONS_COMMON_HELP
+	"  -h, --help            this text\n\n"
 	"On another machine than the daemon's, or for a copy of its directory, containers are not looked at and --fix is refused.\n"
 	"Exit status: 0 done, 1 failed or damage was found, 2 usage or not ours to fix, 75 --fix while a daemon runs,\n"
 	"78 configuration or newer state.\n";
@@ -147,15 +148,18 @@ static void print_journal(const struct recover *r)
 	const struct journal_report *load = &r->engine.load;
 
 	printf("state    %s, %s\n", r->engine.config->root, home_text(r->engine.home));
-	printf("journal  records up to %" PRIu64 ", known to be on disk up to %" PRIu64, load->last_seq, load->synced_seq);
+	printf("journal  records up to %" PRIu64 ", known to be on disk up to %" PRIu64,
+	       load->last_seq, load->synced_seq);
 	if (load->snapshot_seq)
 		printf(", snapshot of %" PRIu64, load->snapshot_seq);
 	printf("\n");
 	if (load->torn_records || load->torn_bytes)
-		printf("torn     %" PRIu64 " record(s), %" PRIu64 " bytes behind the end: never acknowledged, dropped\n",
+		printf("torn     %" PRIu64 " record(s), %" PRIu64
+		       " bytes behind the end: never acknowledged, dropped\n",
 		       load->torn_records, load->torn_bytes);
 	if (load->damage[0])
-		printf("DAMAGE   %s\n         what follows is what was there before it\n", load->damage);
+		printf("DAMAGE   %s\n         what follows is what was there before it\n",
+		       load->damage);
 }
 
 static void print_pods(const struct state *state)
@@ -163,12 +167,13 @@ static void print_pods(const struct state *state)
 	list_for_each(l, &state->sandboxes) {
 		const struct sandbox *sb = list_entry(l, struct sandbox, link);
 
-		printf("pod        %.12s  %-9s %s%s/%s\n", sb->id, sandbox_state_name(sb->state), sb->stopped ? "(stopped) " : "", sb->ns,
-		       sb->name);
+		printf("pod        %.12s  %-9s %s%s/%s\n", sb->id, sandbox_state_name(sb->state),
+		       sb->stopped ? "(stopped) " : "", sb->ns, sb->name);
 		list_for_each(k, &sb->containers) {
 			const struct container *c = list_entry(k, struct container, pod_link);
 
-			printf("  container %.12s  %-9s %s", c->id, container_state_name(c->state), c->name);
+			printf("  container %.12s  %-9s %s", c->id, container_state_name(c->state),
+			       c->name);
 			if (c->state == CONTAINER_EXITED || c->state == CONTAINER_REMOVING)
 				printf(", exit code %d (%s)", c->exit_code, c->reason);
 			printf("\n");
@@ -209,7 +214,8 @@ static void print_next(const struct recover *r, pid_t daemon)
 	const struct replay_report *report = &r->engine.report;
 
 	if (daemon)
-		printf("\nA daemon is running (pid %d). Were it killed now, the next start would find:\n", (int)daemon);
+		printf("\nA daemon is running (pid %d). Were it killed now, the next start would find:\n",
+		       (int)daemon);
 	else
 		printf("\nThe next start will find:\n");
 	if (list_empty(&report->lines))
@@ -227,8 +233,10 @@ static int report_text(const struct recover *r)
 
 	print_journal(r);
 	printf("images   %zu\n", list_length(&state->images));
-	printf("pods     %zu, containers %zu%s", list_length(&state->sandboxes), list_length(&state->containers),
-	       list_empty(&state->dead_containers) && list_empty(&state->dead_sandboxes) ? "\n" : "");
+	printf("pods     %zu, containers %zu%s", list_length(&state->sandboxes),
+	       list_length(&state->containers),
+	       list_empty(&state->dead_containers) && list_empty(&state->dead_sandboxes) ? "\n"
+	                                                                                 : "");
 	if (!list_empty(&state->dead_containers) || !list_empty(&state->dead_sandboxes))
 		printf("; %zu removed ones that plugins have not heard of\n",
 		       list_length(&state->dead_containers) + list_length(&state->dead_sandboxes));
@@ -238,7 +246,8 @@ static int report_text(const struct recover *r)
 	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
-static void json_journal(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct journal_report *load)
+static void json_journal(yyjson_mut_doc *doc, yyjson_mut_val *root,
+                         const struct journal_report *load)
 {
 	yyjson_mut_val *obj = yyjson_mut_obj_add_obj(doc, root, "journal");
 
@@ -319,7 +328,8 @@ static void fix_signal(void *arg, const struct signalfd_siginfo *info UNUSED)
 		return;
 	}
 	fix->interrupted = true;
-	life_stop(fix->engine->life, fix_stopped, fix); /* operations stay where they are, as when the daemon stops */
+	life_stop(fix->engine->life, fix_stopped,
+	          fix); /* operations stay where they are, as when the daemon stops */
 }
 
 static int fix_run(struct fix *fix, struct err *err)
@@ -327,7 +337,8 @@ static int fix_run(struct fix *fix, struct err *err)
 	struct loop *loop = fix->engine->loop;
 	int rc;
 
-	if (loop_signal(loop, SIGTERM, fix_signal, fix, err) < 0 || loop_signal(loop, SIGINT, fix_signal, fix, err) < 0)
+	if (loop_signal(loop, SIGTERM, fix_signal, fix, err) < 0 ||
+	    loop_signal(loop, SIGINT, fix_signal, fix, err) < 0)
 		return -1;
 	loop_hook_add(loop, &fix->hook, fix_check, fix);
 	loop_wake(loop);
@@ -344,8 +355,8 @@ static void print_done(const struct replay_report *report)
 		printf("%-10s %s\n", what_name(line->what), line->text);
 	}
 	printf("%zu running, %zu exits recorded, %zu adopted, %zu undone, %zu continued, %zu orphans, %zu in quarantine\n",
-	       report->running, report->exits, report->adopted, report->undone, report->forward, report->orphans,
-	       report->quarantined);
+	       report->running, report->exits, report->adopted, report->undone, report->forward,
+	       report->orphans, report->quarantined);
 }
 
 static int do_fix(struct recover *r, struct config *config)
@@ -371,7 +382,9 @@ static int do_fix(struct recover *r, struct config *config)
 	if (fix_run(&fix, &err) < 0)
 		status = fail(&err);
 	else if (fix.interrupted)
-		status = fail(&(struct err){ .code = CODE_CANCELLED, .msg = "interrupted; the next start goes on from here" });
+		status = fail(
+			&(struct err){ .code = CODE_CANCELLED,
+		                       .msg = "interrupted; the next start goes on from here" });
 	if (r->json)
 		ignore(report_json(r, "done") != EXIT_OK); /* the flush below tells again */
 	else
@@ -384,7 +397,9 @@ static int do_fix(struct recover *r, struct config *config)
 
 static int do_inspect(struct recover *r, struct config *config, const char *explain)
 {
-	const struct engine_args args = { .mode = ENGINE_INSPECT, .config = config, .builder = cri_spec_builder() };
+	const struct engine_args args = { .mode = ENGINE_INSPECT,
+		                          .config = config,
+		                          .builder = cri_spec_builder() };
 	struct err err = { 0 };
 	int status = (int)engine_open(&r->engine, &args, &err);
 
@@ -398,7 +413,8 @@ static int do_inspect(struct recover *r, struct config *config, const char *expl
 	else
 		status = r->json ? report_json(r, "next_start") : report_text(r);
 	if (r->engine.load.damage[0] && status == EXIT_OK) {
-		fprintf(stderr, "coracle recover: the journal is damaged; 'coracle recover --truncate' gives up what lies behind\n");
+		fprintf(stderr,
+		        "coracle recover: the journal is damaged; 'coracle recover --truncate' gives up what lies behind\n");
 		status = EXIT_FAILED;
 	}
 	engine_close(&r->engine);

@@ -19,8 +19,9 @@ struct recover {
 #define RECORD_TEXT 320
 struct record_text {
 	char subject[96]; /* id of pod, container or image; plugin name; "" */
-	char owner[96];	  /* pod of a container, where the record tells; "" */
-	char name[256];	  /* "container web of pod 0123456789ab", "pod default/web", "image NAME NAME"; "" where it is not told */
+	char owner[96];   /* pod of a container, where the record tells; "" */
+	char name
+		[256]; /* "container web of pod 0123456789ab", "pod default/web", "image NAME NAME"; "" where it is not told */
 	char text[RECORD_TEXT];
 };
 void record_describe(const struct record *rec, struct record_text *ret);

@@ -3,13 +3,12 @@
  * The journal as a story: one line per record, of everything or of one object, and the state as it was after any record that is
  * still there ([journal] keep).
  */
-#include "cmd/recover.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/recover.h"
 #include "core/base/clock.h"
 #include "core/base/codec.h"
 #include "core/base/json.h"
@@ -41,7 +40,8 @@ static void describe_removing(const rec_Removing *msg, struct record_text *t)
 {
 	SUBJECT("%s", or_empty(msg->id));
 	if (msg->step)
-		TEXT("%s is stuck at step %u", msg->undo ? "undo of its creation" : "removal", msg->step - 1);
+		TEXT("%s is stuck at step %u", msg->undo ? "undo of its creation" : "removal",
+		     msg->step - 1);
 	else
 		TEXT("%s", msg->undo ? "its creation is undone" : "is being removed");
 }
@@ -50,8 +50,8 @@ static void describe_sandbox(const rec_Sandbox *msg, struct record_text *t)
 {
 	SUBJECT("%s", or_empty(msg->id));
 	NAME("pod %s/%s", or_empty(msg->ns), or_empty(msg->name));
-	TEXT("pod %s/%s, uid %s, attempt %" PRIu32 ", runtime %s", or_empty(msg->ns), or_empty(msg->name), or_empty(msg->uid),
-	     msg->attempt, or_empty(msg->runtime));
+	TEXT("pod %s/%s, uid %s, attempt %" PRIu32 ", runtime %s", or_empty(msg->ns),
+	     or_empty(msg->name), or_empty(msg->uid), msg->attempt, or_empty(msg->runtime));
 }
 
 static void describe_container(const rec_Container *msg, struct record_text *t)
@@ -59,8 +59,9 @@ static void describe_container(const rec_Container *msg, struct record_text *t)
 	SUBJECT("%s", or_empty(msg->id));
 	snprintf(t->owner, sizeof(t->owner), "%s", or_empty(msg->sandbox_id));
 	NAME("container %s of pod %.12s", or_empty(msg->name), or_empty(msg->sandbox_id));
-	TEXT("container %s of pod %.12s, attempt %" PRIu32 ", image %s%s", or_empty(msg->name), or_empty(msg->sandbox_id),
-	     msg->attempt, or_empty(msg->image_ref), msg->hidden ? ", pause" : "");
+	TEXT("container %s of pod %.12s, attempt %" PRIu32 ", image %s%s", or_empty(msg->name),
+	     or_empty(msg->sandbox_id), msg->attempt, or_empty(msg->image_ref),
+	     msg->hidden ? ", pause" : "");
 }
 
 static void describe_network(const rec_SandboxNetwork *msg, struct record_text *t)
@@ -70,17 +71,19 @@ static void describe_network(const rec_SandboxNetwork *msg, struct record_text *
 	SUBJECT("%s", or_empty(msg->id));
 	n = (size_t)TEXT("network is up:");
 	for (size_t i = 0; i < msg->ips_count && n < sizeof(t->text); i++)
-		n += (size_t)snprintf(t->text + n, sizeof(t->text) - n, " %s", or_empty(msg->ips[i]));
+		n += (size_t)snprintf(t->text + n, sizeof(t->text) - n, " %s",
+		                      or_empty(msg->ips[i]));
 }
 
 static void describe_exited(const rec_ContainerExited *msg, struct record_text *t)
 {
 	SUBJECT("%s", or_empty(msg->id));
-	TEXT("exit code %" PRId32 " (%s)%s%s", msg->exit_code, or_empty(msg->reason), or_empty(msg->message)[0] ? ": " : "",
-	     or_empty(msg->message));
+	TEXT("exit code %" PRId32 " (%s)%s%s", msg->exit_code, or_empty(msg->reason),
+	     or_empty(msg->message)[0] ? ": " : "", or_empty(msg->message));
 }
 
-static void describe_names(const char *what, char *const *names, size_t count, struct record_text *t)
+static void describe_names(const char *what, char *const *names, size_t count,
+                           struct record_text *t)
 {
 	size_t n = (size_t)TEXT("%s", what);
 
@@ -171,7 +174,8 @@ static void describe_message(enum record_kind kind, const void *msg, struct reco
 		break;
 	case RECORD_CONTAINER_STOPPING:
 		SUBJECT("%s", or_empty(((const rec_ContainerStopping *)msg)->id));
-		TEXT("is being stopped with signal %" PRId32, ((const rec_ContainerStopping *)msg)->signal);
+		TEXT("is being stopped with signal %" PRId32,
+		     ((const rec_ContainerStopping *)msg)->signal);
 		break;
 	case RECORD_CONTAINER_EXITED:
 		describe_exited(msg, t);
@@ -189,17 +193,19 @@ static void describe_message(enum record_kind kind, const void *msg, struct reco
 		break;
 	case RECORD_PLUGIN_CAPPED:
 		SUBJECT("%s", or_empty(((const rec_PluginAcked *)msg)->name));
-		TEXT("too much was owed to this plugin: all up to %" PRIu64 " is dropped", ((const rec_PluginAcked *)msg)->cursor);
+		TEXT("too much was owed to this plugin: all up to %" PRIu64 " is dropped",
+		     ((const rec_PluginAcked *)msg)->cursor);
 		break;
 	case RECORD_IMAGE_ADDED:
 	case RECORD_SNAP_IMAGE:
 		SUBJECT("%s", or_empty(((const rec_Image *)msg)->id));
-		describe_names("image", ((const rec_Image *)msg)->names, ((const rec_Image *)msg)->names_count, t);
+		describe_names("image", ((const rec_Image *)msg)->names,
+		               ((const rec_Image *)msg)->names_count, t);
 		break;
 	case RECORD_IMAGE_NAMED:
 		SUBJECT("%s", or_empty(((const rec_ImageNamed *)msg)->id));
 		describe_names("image is now called", ((const rec_ImageNamed *)msg)->names,
-			       ((const rec_ImageNamed *)msg)->names_count, t);
+		               ((const rec_ImageNamed *)msg)->names_count, t);
 		break;
 	case RECORD_RUNTIME_CONFIG:
 		TEXT("pod network is %s", or_empty(((const rec_RuntimeConfig *)msg)->pod_cidr));
@@ -265,7 +271,8 @@ static bool is_named(const struct search *s, const struct record_text *t)
 		str_cut(rest, ' ', &word, &rest);
 		if (str_eq_c(word, s->word) || (s->image && str_eq_c(word, s->image)))
 			return true;
-		if (str_eq_c(kind, "pod") && str_cut(word, '/', &part, &word) && str_eq_c(word, s->word))
+		if (str_eq_c(kind, "pod") && str_cut(word, '/', &part, &word) &&
+		    str_eq_c(word, s->word))
 			return true;
 		if (!str_eq_c(kind, "image")) /* the rest is no name */
 			return false;
@@ -275,7 +282,8 @@ static bool is_named(const struct search *s, const struct record_text *t)
 
 static bool begins(const char *subject, const char *word)
 {
-	return starts_with(subject, word) || (starts_with(subject, "sha256:") && starts_with(subject + strlen("sha256:"), word));
+	return starts_with(subject, word) ||
+	       (starts_with(subject, "sha256:") && starts_with(subject + strlen("sha256:"), word));
 }
 
 static int search_record(void *arg, const struct record *rec, struct err *err UNUSED)
@@ -305,7 +313,8 @@ static int find_subject(const char *dir, const char *word, char ret[96], struct 
 	struct journal_report report;
 	struct err no_image = { 0 };
 
-	if (ref_canonical(str_of(word), &image, &no_image) == 0) /* most words are no reference, and need not be */
+	if (ref_canonical(str_of(word), &image, &no_image) ==
+	    0) /* most words are no reference, and need not be */
 		s.image = image;
 	if (journal_visit(dir, search_record, &s, &report, err) < 0)
 		return -1;
@@ -317,8 +326,8 @@ static int find_subject(const char *dir, const char *word, char ret[96], struct 
 	if (!s.count)
 		return err_set(err, CODE_NOT_FOUND, "the journal knows no '%.80s'", word);
 	if (s.count > 1)
-		return err_set(err, CODE_INVALID_ARGUMENT, "'%.80s' may be any of %.24s, %.24s%s", word, s.found, s.other,
-			       s.count > 2 ? ", ..." : "");
+		return err_set(err, CODE_INVALID_ARGUMENT, "'%.80s' may be any of %.24s, %.24s%s",
+		               word, s.found, s.other, s.count > 2 ? ", ..." : "");
 	memcpy(ret, s.found, sizeof(s.found));
 	return 0;
 }
@@ -333,7 +342,8 @@ struct timeline {
 	char name[256];
 };
 
-static void timeline_json(struct timeline *tl, const struct record *rec, const struct record_text *t)
+static void timeline_json(struct timeline *tl, const struct record *rec,
+                          const struct record_text *t)
 {
 	yyjson_mut_val *obj = yyjson_mut_arr_add_obj(tl->doc, tl->arr);
 	char time[CLOCK_TEXT_SIZE];
@@ -430,10 +440,12 @@ static void explain_container(const struct container *c, char text[RECORD_TEXT])
 	if (c->state == CONTAINER_GONE)
 		snprintf(text, RECORD_TEXT, "removed; kept for plugins that have not heard of it");
 	else if (c->state == CONTAINER_EXITED || c->state == CONTAINER_REMOVING)
-		snprintf(text, RECORD_TEXT, "%s, exit code %d (%s)%s%s", container_state_name(c->state), c->exit_code, c->reason,
-			 c->message[0] ? ": " : "", c->message);
+		snprintf(text, RECORD_TEXT, "%s, exit code %d (%s)%s%s",
+		         container_state_name(c->state), c->exit_code, c->reason,
+		         c->message[0] ? ": " : "", c->message);
 	else if (c->pid)
-		snprintf(text, RECORD_TEXT, "%s, pid %d", container_state_name(c->state), (int)c->pid);
+		snprintf(text, RECORD_TEXT, "%s, pid %d", container_state_name(c->state),
+		         (int)c->pid);
 	else
 		snprintf(text, RECORD_TEXT, "%s", container_state_name(c->state));
 }
@@ -450,11 +462,13 @@ static void explain_now(const struct state *state, const char *subject, char tex
 	else if (sb && sb->state == SANDBOX_GONE)
 		snprintf(text, RECORD_TEXT, "removed; kept for plugins that have not heard of it");
 	else if (sb)
-		snprintf(text, RECORD_TEXT, "%s%s", sandbox_state_name(sb->state), sb->stopped ? ", stopped" : "");
+		snprintf(text, RECORD_TEXT, "%s%s", sandbox_state_name(sb->state),
+		         sb->stopped ? ", stopped" : "");
 	else if (image)
 		snprintf(text, RECORD_TEXT, "here, %" PRIu64 " bytes", image->size_bytes);
 	else if (slot >= 0)
-		snprintf(text, RECORD_TEXT, "known, has heard all up to %" PRIu64, state->plugins[slot].cursor);
+		snprintf(text, RECORD_TEXT, "known, has heard all up to %" PRIu64,
+		         state->plugins[slot].cursor);
 	else
 		snprintf(text, RECORD_TEXT, "gone");
 }
@@ -483,8 +497,8 @@ void recover_print_owed(const char *plugin, const struct owed *owed)
 	bool pod = owed->kind == OWED_SANDBOX_STOP || owed->kind == OWED_SANDBOX_REMOVE;
 	bool stop = owed->kind == OWED_SANDBOX_STOP || owed->kind == OWED_CONTAINER_STOP;
 
-	printf("owed:  plugin %s is to hear that %s %.12s %s (record %" PRIu64 ")\n", plugin, pod ? "pod" : "container", owed->id,
-	       stop ? "stopped" : "was removed", owed->seq);
+	printf("owed:  plugin %s is to hear that %s %.12s %s (record %" PRIu64 ")\n", plugin,
+	       pod ? "pod" : "container", owed->id, stop ? "stopped" : "was removed", owed->seq);
 }
 
 static void print_owed(void *arg UNUSED, const char *plugin, const struct owed *owed)
@@ -516,7 +530,8 @@ static bool line_is_about(const struct replay_line *line, const char *subject)
 	return strlen(shown) == 12 && strstr(line->text, shown);
 }
 
-static int explain_json(const struct recover *r, const char *subject, struct timeline *tl, const char *now)
+static int explain_json(const struct recover *r, const char *subject, struct timeline *tl,
+                        const char *now)
 {
 	yyjson_mut_val *root = yyjson_mut_obj(tl->doc);
 	struct owed_json owed = { .doc = tl->doc };
@@ -615,8 +630,9 @@ int recover_at(const struct config *config, const char *text)
 		return fail(&err);
 	}
 	if (fold.upto < fold.first || fold.upto > fold.last) {
-		err_set(&err, CODE_OUT_OF_RANGE, "record %" PRIu64 " is not in the journal: it has %" PRIu64 " to %" PRIu64, fold.upto,
-			fold.first, fold.last);
+		err_set(&err, CODE_OUT_OF_RANGE,
+		        "record %" PRIu64 " is not in the journal: it has %" PRIu64 " to %" PRIu64,
+		        fold.upto, fold.first, fold.last);
 		state_free(fold.state);
 		return fail(&err);
 	}

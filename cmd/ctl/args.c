@@ -79,7 +79,8 @@ static int set_value(const struct parser *p, const struct arg_option *opt, const
 		break;
 	case ARG_NUMBER:
 		if (str_u64(str_of(value), INT32_MAX, &number) < 0) {
-			fprintf(stderr, "coracle %s: --%s: '%s' is not a number\n", p->who, opt->name, value);
+			fprintf(stderr, "coracle %s: --%s: '%s' is not a number\n", p->who,
+			        opt->name, value);
 			return ARGS_USAGE;
 		}
 		*(int64_t *)opt->to = (int64_t)number;
@@ -102,14 +103,16 @@ static int take(struct parser *p, const struct arg_option *opt, const char *atta
 		return set_value(p, opt, attached);
 	if (p->at + 1 < p->argc)
 		return set_value(p, opt, p->argv[++p->at]);
-	fprintf(stderr, "coracle %s: option '--%s' needs a value: %s\n", p->who, opt->name, opt->value);
+	fprintf(stderr, "coracle %s: option '--%s' needs a value: %s\n", p->who, opt->name,
+	        opt->value);
 	return try_help(p);
 }
 
 static int parse_long(struct parser *p, const char *arg)
 {
 	const char *name = arg + 2, *equals = strchr(name, '=');
-	const struct arg_option *opt = find_name(p, name, equals ? (size_t)(equals - name) : strlen(name));
+	const struct arg_option *opt =
+		find_name(p, name, equals ? (size_t)(equals - name) : strlen(name));
 
 	if (!opt)
 		return streq(name, "help") ? ARGS_HELP : unknown(p, arg);
@@ -137,9 +140,12 @@ static int parse_letters(struct parser *p, const char *arg)
 	return 0;
 }
 
-int args_parse(const char *who, int argc, char **argv, const struct arg_table *tables, size_t ntables, bool stop_early)
+int args_parse(const char *who, int argc, char **argv, const struct arg_table *tables,
+               size_t ntables, bool stop_early)
 {
-	struct parser p = { .who = who, .tables = tables, .ntables = ntables, .argc = argc, .argv = argv };
+	struct parser p = {
+		.who = who, .tables = tables, .ntables = ntables, .argc = argc, .argv = argv
+	};
 	bool only_words = false;
 	int words = 0;
 
@@ -171,8 +177,9 @@ void args_help(FILE *out, const struct arg_table *table)
 		char left[64];
 		int n;
 
-		n = snprintf(left, sizeof(left), "  %c%c%c --%s%s%s", opt->letter ? '-' : ' ', opt->letter ? opt->letter : ' ',
-			     opt->letter ? ',' : ' ', opt->name, opt->value ? " " : "", or_empty(opt->value));
+		n = snprintf(left, sizeof(left), "  %c%c%c --%s%s%s", opt->letter ? '-' : ' ',
+		             opt->letter ? opt->letter : ' ', opt->letter ? ',' : ' ', opt->name,
+		             opt->value ? " " : "", or_empty(opt->value));
 		if (n >= HELP_COLUMN - 1) {
 			fprintf(out, "%s\n", left);
 			n = 0;

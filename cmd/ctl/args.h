@@ -31,7 +31,7 @@ enum arg_kind {
 
 struct arg_option {
 	const char *name; /* long name */
-	char letter;	  /* 0: none */
+	char letter;      /* 0: none */
 	enum arg_kind kind;
 	void *to;
 	const char *value; /* what help calls the value; NULL for a switch */
@@ -51,7 +51,8 @@ enum { ARGS_USAGE = -1, ARGS_HELP = -2 };
  * @stop_early: the first word ends the options; all behind it stays as it is.
  * Returns:     how many words there are, moved to argv[1..]; ARGS_USAGE after a message on stderr; ARGS_HELP when -h or --help came.
  */
-NODISCARD int args_parse(const char *who, int argc, char **argv, const struct arg_table *tables, size_t ntables, bool stop_early);
+NODISCARD int args_parse(const char *who, int argc, char **argv, const struct arg_table *tables,
+                         size_t ntables, bool stop_early);
 
 /* The table as lines of help. */
 void args_help(FILE *out, const struct arg_table *table);

@@ -17,9 +17,8 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
-#define ARENA_BYTES   (256 * 1024 * 1024)
-#define RETRY_MS      50
-#define WAIT_MAX_S    3600
+#define ARENA_BYTES (256 * 1024 * 1024)
+#define RETRY_MS    50
 
 /* clang-format off */
 static const struct verb verbs[] = {
@@ -57,12 +56,17 @@ static const struct verb verbs[] = {
 static void common_options(struct ctl *ctl, struct arg_option options[7], struct arg_table *table)
 {
 	const struct arg_option common[7] = {
-		{ "address", 0, ARG_TEXT, &ctl->address, "PATH", "the daemon's socket (<state>/coracle.sock)" },
+		{ "address", 0, ARG_TEXT, &ctl->address, "PATH",
+		  "the daemon's socket (<state>/coracle.sock)" },
 		{ "json", 0, ARG_FLAG, &ctl->json, NULL, "JSON instead of a table" },
-		{ "wait", 0, ARG_TEXT, &ctl->wait, "SECONDS", "wait that long for a daemon that is not ready yet" },
-		{ "config", 'c', ARG_TEXT, &ctl->flags.file, "FILE", "the daemon's configuration (/etc/coracle/coracle.conf)" },
-		{ "root", 0, ARG_TEXT, &ctl->flags.root, "DIR", "its persistent data (/var/lib/coracle)" },
-		{ "state", 0, ARG_TEXT, &ctl->flags.state, "DIR", "its run-time data (/run/coracle)" },
+		{ "wait", 0, ARG_NUMBER, &ctl->wait_s, "SECONDS",
+		  "wait that long for a daemon that is not ready yet" },
+		{ "config", 'c', ARG_TEXT, &ctl->flags.file, "FILE",
+		  "the daemon's configuration (/etc/coracle/coracle.conf)" },
+		{ "root", 0, ARG_TEXT, &ctl->flags.root, "DIR",
+		  "its persistent data (/var/lib/coracle)" },
+		{ "state", 0, ARG_TEXT, &ctl->flags.state, "DIR",
+		  "its run-time data (/run/coracle)" },
 		{ "listen", 0, ARG_TEXT, &ctl->flags.listen, "PATH", "the same as --address" },
 	};
 
@@ -74,7 +78,8 @@ static void print_verb_help(const struct ctl *ctl, const struct arg_table tables
 {
 	const struct verb *v = ctl->verb;
 
-	printf("usage: coracle ctl %s %s\n%c%s.\n", v->name, v->words, v->summary[0] - 'a' + 'A', v->summary + 1);
+	printf("usage: coracle ctl %s %s\n%c%s.\n", v->name, v->words, v->summary[0] - 'a' + 'A',
+	       v->summary + 1);
 	if (v->more)
 		printf("\n%s", v->more);
 	printf("\nOptions:\n");
@@ -83,7 +88,8 @@ static void print_verb_help(const struct ctl *ctl, const struct arg_table tables
 	args_help(stdout, &tables[1]);
 }
 
-int ctl_args(struct ctl *ctl, int argc, char **argv, const struct arg_option *options, size_t count, int min, int max)
+int ctl_args(struct ctl *ctl, int argc, char **argv, const struct arg_option *options, size_t count,
+             int min, int max)
 {
 	struct arg_option common[7];
 	struct arg_table tables[2] = { { options, count } };
@@ -98,7 +104,8 @@ int ctl_args(struct ctl *ctl, int argc, char **argv, const struct arg_option *op
 	if (words == ARGS_USAGE)
 		return -1 - EXIT_USAGE;
 	if (words < min)
-		return -1 - ctl_usage(ctl, "too few arguments; usage: coracle ctl %s %s", ctl->verb->name, ctl->verb->words);
+		return -1 - ctl_usage(ctl, "too few arguments; usage: coracle ctl %s %s",
+		                      ctl->verb->name, ctl->verb->words);
 	if (max >= 0 && words > max)
 		return -1 - ctl_usage(ctl, "unexpected argument '%s'", argv[1 + max]);
 	return words;
@@ -197,14 +204,15 @@ void ctl_json_time(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, in
 	yyjson_mut_obj_add_strcpy(doc, obj, key, text);
 }
 
-void ctl_json_pairs(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const void *entries, size_t count)
+void ctl_json_pairs(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const void *entries,
+                    size_t count)
 {
 	const cri_Container_LabelsEntry *pairs = entries;
 	yyjson_mut_val *val = yyjson_mut_obj_add_obj(doc, obj, key);
 
 	for (size_t i = 0; i < count; i++)
 		yyjson_mut_obj_add(val, yyjson_mut_strcpy(doc, or_empty(pairs[i].key)),
-				   yyjson_mut_strcpy(doc, or_empty(pairs[i].value)));
+		                   yyjson_mut_strcpy(doc, or_empty(pairs[i].value)));
 }
 
 /* --- memory of answers and requests */
@@ -214,7 +222,8 @@ void *ctl_alloc(struct ctl *ctl, size_t bytes)
 	void *p = pb_arena_alloc(ctl->arena, bytes ? bytes : 1);
 
 	if (!p) {
-		fprintf(stderr, "coracle %s: more than %d MiB of answers\n", ctl->who, ARENA_BYTES >> 20);
+		fprintf(stderr, "coracle %s: more than %d MiB of answers\n", ctl->who,
+		        ARENA_BYTES >> 20);
 		exit(EXIT_FAILED);
 	}
 	return p;
@@ -267,7 +276,7 @@ static int try_connect(struct ctl *ctl, struct err *err)
 	ctl->client = grpc_client_new(ctl->path, err);
 	if (!ctl->client)
 		return -1;
-	if (!ctl->wait) /* the verb's own call tells as much */
+	if (ctl->wait_s < 0) /* the verb's own call tells as much */
 		return 0;
 	if (CALL_RUNTIME(ctl, Version, &request, &response, READ_TIMEOUT_MS, err) == 0)
 		return 0;
@@ -278,15 +287,10 @@ static int try_connect(struct ctl *ctl, struct err *err)
 int ctl_connect(struct ctl *ctl)
 {
 	struct err err = { 0 };
-	uint64_t wait_s = 0;
 	int64_t until_ns;
 
 	if (ctl->client)
 		return 0;
-	if (ctl->wait && str_u64(str_of(ctl->wait), WAIT_MAX_S, &wait_s) < 0) {
-		ctl_usage(ctl, "--wait: '%s' is not a number of seconds up to %d", ctl->wait, WAIT_MAX_S);
-		return -1;
-	}
 	if (!ctl->path) {
 		const char *address = ctl->address;
 
@@ -301,7 +305,7 @@ int ctl_connect(struct ctl *ctl)
 			address += strlen("unix://");
 		ctl->path = xstrdup(address);
 	}
-	for (until_ns = clock_boot_ns() + (int64_t)wait_s * NS_PER_S;;) {
+	for (until_ns = clock_boot_ns() + MAX(ctl->wait_s, 0) * NS_PER_S;;) {
 		if (try_connect(ctl, &err) == 0)
 			return 0;
 		if (!err_is(&err, CODE_UNAVAILABLE) || clock_boot_ns() >= until_ns)
@@ -346,7 +350,7 @@ void ctl_signals_ignore(struct ctl *ctl, int fd)
 
 int applet_ctl(int argc, char **argv)
 {
-	struct ctl ctl = { .who = "ctl" };
+	struct ctl ctl = { .who = "ctl", .wait_s = -1 };
 	struct arg_option options[7];
 	struct arg_table table;
 	int words, status;
@@ -360,14 +364,16 @@ int applet_ctl(int argc, char **argv)
 	if (words == ARGS_USAGE)
 		return EXIT_USAGE;
 	if (words == 0) {
-		fputs("usage: coracle ctl VERB [OPTION...] [ARGUMENT...]\nTry 'coracle ctl --help'.\n", stderr);
+		fputs("usage: coracle ctl VERB [OPTION...] [ARGUMENT...]\nTry 'coracle ctl --help'.\n",
+		      stderr);
 		return EXIT_USAGE;
 	}
 	ctl.verb = find_verb(argv[1]);
 	if (!ctl.verb)
 		return EXIT_USAGE;
-	ignore(str_format(ctl.who, sizeof(ctl.who), "ctl %s", ctl.verb->name)); /* verbs are short */
-	signal(SIGPIPE, SIG_IGN); /* a reader that is gone is an error of the write */
+	ignore(str_format(ctl.who, sizeof(ctl.who), "ctl %s",
+	                  ctl.verb->name)); /* verbs are short */
+	signal(SIGPIPE, SIG_IGN);           /* a reader that is gone is an error of the write */
 	ctl.arena = pb_arena_new(ARENA_BYTES);
 	status = ctl.verb->fn(&ctl, words, argv + 1);
 	grpc_client_free(ctl.client);

@@ -3,6 +3,8 @@
  * dump: what the daemon knows, from the daemon or, --offline, folded from its journal by the same code. Their `state` members
  * are equal.
  */
+#include "core/state/dump.h"
+
 #include <string.h>
 
 #include "cmd/ctl/ctl.h"
@@ -11,7 +13,6 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/journal/journal.h"
-#include "core/state/dump.h"
 #include "cri/proto/ctl.pb.h"
 
 static int put_chunk(void *arg, const void *message)
@@ -93,7 +94,8 @@ int verb_dump(struct ctl *ctl, int argc, char **argv)
 {
 	bool offline = false;
 	const struct arg_option options[] = {
-		{ "offline", 0, ARG_FLAG, &offline, NULL, "from the journal under --root; without lock or change" },
+		{ "offline", 0, ARG_FLAG, &offline, NULL,
+		  "from the journal under --root; without lock or change" },
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 0, 0);
 

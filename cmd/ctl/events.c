@@ -3,6 +3,7 @@
 #include "cmd/ctl/verbs.h"
 #include "cmd/engine.h"
 #include "core/base/clock.h"
+#include "core/base/map.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
@@ -34,7 +35,9 @@ static char *pod_name(const cri_ContainerEventResponse *event)
 {
 	const cri_PodSandboxMetadata *meta = &event->pod_sandbox_status.metadata;
 
-	return event->has_pod_sandbox_status ? xasprintf("%s/%s", or_empty(meta->namespace), or_empty(meta->name)) : xstrdup("");
+	return event->has_pod_sandbox_status
+	               ? xasprintf("%s/%s", or_empty(meta->namespace), or_empty(meta->name))
+	               : xstrdup("");
 }
 
 static void print_json(struct ctl *ctl, const cri_ContainerEventResponse *event, const char *what)
@@ -66,7 +69,8 @@ static void print_line(const cri_ContainerEventResponse *event, const char *what
 	char time[CLOCK_TEXT_SIZE];
 
 	clock_format_utc(event->created_at, time);
-	printf("%s %-7s %-9s %.12s", time, event_name(event->container_event_type), what, or_empty(event->container_id));
+	printf("%s %-7s %-9s %.12s", time, event_name(event->container_event_type), what,
+	       or_empty(event->container_id));
 	if (name[0])
 		printf(" %s", name);
 	if (clean_pod[0])
@@ -77,12 +81,32 @@ static void print_line(const cri_ContainerEventResponse *event, const char *what
 	putchar('\n');
 }
 
+struct watch {
+	struct ctl *ctl;
+	struct map pods, containers; /* ids seen so far */
+};
+
+/* Pods are told as containers, too. Both ids are the same then; but a deleted pod has no status any more. */
+static const char *what_is(struct watch *watch, const cri_ContainerEventResponse *event)
+{
+	const char *id = or_empty(event->container_id);
+	bool pod = event->has_pod_sandbox_status ? streq(id, event->pod_sandbox_status.id)
+	                                         : !map_find(&watch->containers, id);
+
+	if (pod || map_find(&watch->pods, id)) {
+		map_set(&watch->pods, id, watch);
+		return "pod";
+	}
+	map_set(&watch->containers, id, watch);
+	return "container";
+}
+
 static int on_event(void *arg, const void *message)
 {
-	struct ctl *ctl = arg;
+	struct watch *watch = arg;
+	struct ctl *ctl = watch->ctl;
 	const cri_ContainerEventResponse *event = message;
-	/* pods are told as containers, too: then both ids are the same */
-	const char *what = event->has_pod_sandbox_status && streq(event->container_id, event->pod_sandbox_status.id) ? "pod" : "container";
+	const char *what = what_is(watch, event);
 
 	if (ctl->json)
 		print_json(ctl, event, what);
@@ -102,13 +126,20 @@ int verb_events(struct ctl *ctl, int argc, char **argv)
 		.request = &request,
 		.response_desc = cri_ContainerEventResponse_fields,
 	};
+	struct watch watch = { .ctl = ctl };
 	struct err err = { 0 };
+	int rc;
 
 	if (words < 0)
 		return CTL_OVER(words);
 	if (ctl_connect(ctl) < 0)
 		return EXIT_FAILED;
-	if (grpc_client_stream(ctl->client, &call, &message, on_event, ctl, &err) < 0)
+	map_init(&watch.pods);
+	map_init(&watch.containers);
+	rc = grpc_client_stream(ctl->client, &call, &message, on_event, &watch, &err);
+	map_release(&watch.pods);
+	map_release(&watch.containers);
+	if (rc < 0)
 		return ctl_fail(ctl, &err);
 	return ctl_flush(ctl);
 }

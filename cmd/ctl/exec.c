@@ -14,7 +14,8 @@ int verb_exec(struct ctl *ctl, int argc, char **argv)
 {
 	int64_t timeout_s = 0;
 	const struct arg_option options[] = {
-		{ "timeout", 't', ARG_NUMBER, &timeout_s, "SECONDS", "kill the command after that long (0: never)" },
+		{ "timeout", 't', ARG_NUMBER, &timeout_s, "SECONDS",
+		  "kill the command after that long (0: never)" },
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 2, -1);
 	cri_ExecSyncRequest request = { 0 };

@@ -42,8 +42,8 @@ static const cri_ContainerStatus *exit_of(struct ctl *ctl, const cri_Container *
 	return &response->status;
 }
 
-static void container_json(struct ctl *ctl, const struct objects *objects, const cri_Container *c, yyjson_mut_doc *doc,
-			   yyjson_mut_val *arr)
+static void container_json(struct ctl *ctl, const struct objects *objects, const cri_Container *c,
+                           yyjson_mut_doc *doc, yyjson_mut_val *arr)
 {
 	const cri_PodSandbox *pod = pod_by_id(objects, or_empty(c->pod_sandbox_id));
 	const cri_ContainerStatus *status = exit_of(ctl, c);
@@ -54,7 +54,8 @@ static void container_json(struct ctl *ctl, const struct objects *objects, const
 	yyjson_mut_obj_add_uint(doc, obj, "attempt", c->metadata.attempt);
 	yyjson_mut_obj_add_strcpy(doc, obj, "pod_id", or_empty(c->pod_sandbox_id));
 	yyjson_mut_obj_add_strcpy(doc, obj, "pod", pod ? or_empty(pod->metadata.name) : "");
-	yyjson_mut_obj_add_strcpy(doc, obj, "namespace", pod ? or_empty(pod->metadata.namespace) : "");
+	yyjson_mut_obj_add_strcpy(doc, obj, "namespace",
+	                          pod ? or_empty(pod->metadata.namespace) : "");
 	yyjson_mut_obj_add_strcpy(doc, obj, "image", or_empty(c->image.image));
 	yyjson_mut_obj_add_strcpy(doc, obj, "image_id", or_empty(c->image_id));
 	yyjson_mut_obj_add_str(doc, obj, "state", container_state(c->state));
@@ -70,7 +71,8 @@ static void container_json(struct ctl *ctl, const struct objects *objects, const
 	ctl_json_pairs(doc, obj, "annotations", c->annotations, c->annotations_count);
 }
 
-static void container_row(struct ctl *ctl, const struct objects *objects, const cri_Container *c, struct table *table)
+static void container_row(struct ctl *ctl, const struct objects *objects, const cri_Container *c,
+                          struct table *table)
 {
 	const cri_PodSandbox *pod = pod_by_id(objects, or_empty(c->pod_sandbox_id));
 	const cri_ContainerStatus *status = exit_of(ctl, c);
@@ -79,7 +81,8 @@ static void container_row(struct ctl *ctl, const struct objects *objects, const 
 	table_add(table, "%.*s", ID_SHOWN, or_empty(c->id));
 	table_add(table, "%s", or_empty(c->metadata.name));
 	if (pod)
-		table_add(table, "%s/%s", or_empty(pod->metadata.namespace), or_empty(pod->metadata.name));
+		table_add(table, "%s/%s", or_empty(pod->metadata.namespace),
+		          or_empty(pod->metadata.name));
 	else
 		table_add(table, "%.*s", ID_SHOWN, or_empty(c->pod_sandbox_id));
 	table_add(table, "%s", or_empty(c->image.image));
@@ -93,7 +96,8 @@ static void container_row(struct ctl *ctl, const struct objects *objects, const 
 
 int verb_ps(struct ctl *ctl, int argc, char **argv)
 {
-	static const char *const headings[] = { "CONTAINER", "NAME", "POD", "IMAGE", "STATE", "+AGE", NULL };
+	static const char *const headings[] = { "CONTAINER", "NAME", "POD", "IMAGE",
+		                                "STATE",     "+AGE", NULL };
 	bool all = false, quiet = false;
 	const char *pod_text = NULL;
 	const struct arg_option options[] = {
@@ -155,7 +159,9 @@ static const cri_PodSandboxStatus *pod_status(struct ctl *ctl, const cri_PodSand
 	cri_PodSandboxStatusResponse *response = ctl_alloc(ctl, sizeof(*response));
 	struct err err = { 0 };
 
-	return CALL_RUNTIME(ctl, PodSandboxStatus, &request, response, READ_TIMEOUT_MS, &err) < 0 ? NULL : &response->status;
+	return CALL_RUNTIME(ctl, PodSandboxStatus, &request, response, READ_TIMEOUT_MS, &err) < 0
+	               ? NULL
+	               : &response->status;
 }
 
 static const char *pod_state(const cri_PodSandbox *pod)
@@ -163,7 +169,8 @@ static const char *pod_state(const cri_PodSandbox *pod)
 	return pod->state == cri_PodSandboxState_SANDBOX_READY ? "ready" : "not ready";
 }
 
-static void pod_json(struct ctl *ctl, const cri_PodSandbox *pod, yyjson_mut_doc *doc, yyjson_mut_val *arr)
+static void pod_json(struct ctl *ctl, const cri_PodSandbox *pod, yyjson_mut_doc *doc,
+                     yyjson_mut_val *arr)
 {
 	const cri_PodSandboxStatus *status = pod_status(ctl, pod);
 	yyjson_mut_val *obj = yyjson_mut_arr_add_obj(doc, arr), *ips;
@@ -180,13 +187,15 @@ static void pod_json(struct ctl *ctl, const cri_PodSandbox *pod, yyjson_mut_doc 
 	if (status && or_empty(status->network.ip)[0]) {
 		yyjson_mut_arr_add_strcpy(doc, ips, status->network.ip);
 		for (size_t i = 0; i < status->network.additional_ips_count; i++)
-			yyjson_mut_arr_add_strcpy(doc, ips, or_empty(status->network.additional_ips[i].ip));
+			yyjson_mut_arr_add_strcpy(doc, ips,
+			                          or_empty(status->network.additional_ips[i].ip));
 	}
 	ctl_json_pairs(doc, obj, "labels", pod->labels, pod->labels_count);
 	ctl_json_pairs(doc, obj, "annotations", pod->annotations, pod->annotations_count);
 }
 
-static void pod_row(struct ctl *ctl, const cri_PodSandbox *pod, const struct objects *objects, struct table *table)
+static void pod_row(struct ctl *ctl, const cri_PodSandbox *pod, const struct objects *objects,
+                    struct table *table)
 {
 	const cri_PodSandboxStatus *status = pod_status(ctl, pod);
 	size_t running = 0, all = 0;
@@ -195,7 +204,8 @@ static void pod_row(struct ctl *ctl, const cri_PodSandbox *pod, const struct obj
 	for (size_t i = 0; i < objects->ncontainers; i++)
 		if (streq(objects->containers[i].pod_sandbox_id, pod->id)) {
 			all++;
-			running += objects->containers[i].state == cri_ContainerState_CONTAINER_RUNNING;
+			running += objects->containers[i].state ==
+			           cri_ContainerState_CONTAINER_RUNNING;
 		}
 	table_add(table, "%.*s", ID_SHOWN, or_empty(pod->id));
 	table_add(table, "%s", or_empty(pod->metadata.namespace));
@@ -209,7 +219,8 @@ static void pod_row(struct ctl *ctl, const cri_PodSandbox *pod, const struct obj
 
 int verb_pods(struct ctl *ctl, int argc, char **argv)
 {
-	static const char *const headings[] = { "POD", "NAMESPACE", "NAME", "STATE", "+RUNNING", "ADDRESS", "+AGE", NULL };
+	static const char *const headings[] = { "POD",      "NAMESPACE", "NAME", "STATE",
+		                                "+RUNNING", "ADDRESS",   "+AGE", NULL };
 	bool quiet = false;
 	const struct arg_option options[] = {
 		{ "quiet", 'q', ARG_FLAG, &quiet, NULL, "ids alone, in full" },
@@ -249,7 +260,8 @@ int verb_pods(struct ctl *ctl, int argc, char **argv)
 
 /* --- images */
 
-static void add_strings(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, char *const *items, size_t count)
+static void add_strings(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key,
+                        char *const *items, size_t count)
 {
 	yyjson_mut_val *arr = yyjson_mut_obj_add_arr(doc, obj, key);
 
@@ -270,7 +282,8 @@ static void image_json(const cri_Image *image, yyjson_mut_doc *doc, yyjson_mut_v
 
 static void image_row(const cri_Image *image, const char *name, struct table *table)
 {
-	const char *id = starts_with(image->id, "sha256:") ? image->id + strlen("sha256:") : image->id;
+	const char *id =
+		starts_with(image->id, "sha256:") ? image->id + strlen("sha256:") : image->id;
 	char size[TEXT_SIZE];
 
 	text_bytes(image->size, size);
@@ -316,7 +329,10 @@ int verb_images(struct ctl *ctl, int argc, char **argv)
 			for (size_t k = 0; k < image->repo_tags_count; k++)
 				image_row(image, image->repo_tags[k], &table);
 			if (!image->repo_tags_count) /* pulled by digest, or its tag has moved on */
-				image_row(image, image->repo_digests_count ? image->repo_digests[0] : "<none>", &table);
+				image_row(image,
+				          image->repo_digests_count ? image->repo_digests[0]
+				                                    : "<none>",
+				          &table);
 		}
 	}
 	if (ctl->json)

@@ -13,9 +13,9 @@
 #include "core/base/fd.h"
 #include "core/base/mem.h"
 
-#define READ_BYTES  (64 * 1024)
+#define READ_BYTES     (64 * 1024)
 #define LINE_MAX_BYTES (1024 * 1024 + 4096) /* the longest line of our own monitor, and its head */
-#define STATUS_MS   250 /* between two looks whether the container still runs */
+#define STATUS_MS      250                  /* between two looks whether the container still runs */
 
 /* --- entries */
 
@@ -61,7 +61,8 @@ static int open_file(struct log_reader *r, struct err *err)
 {
 	struct stat st;
 
-	r->fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* never hang on what took its place */
+	r->fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK |
+	                              O_NOCTTY); /* never hang on what took its place */
 	if (r->fd < 0)
 		return errno == ENOENT ? 0 : err_sys(err, errno, "open %s", r->path);
 	if (fstat(r->fd, &st) < 0)
@@ -100,13 +101,16 @@ int log_open(struct log_reader *r, const char *path, int64_t tail, bool watch, s
 	cleanup_free char *dir = xstrdup(path);
 	char *slash = strrchr(dir, '/');
 
-	*r = (struct log_reader){ .path = path, .fd = -1, .watch = -1, .begins = true, .begins_err = true };
+	*r = (struct log_reader){
+		.path = path, .fd = -1, .watch = -1, .begins = true, .begins_err = true
+	};
 	buf_init(&r->pending, LINE_MAX_BYTES + READ_BYTES);
 	if (watch && slash) {
 		slash[slash == dir] = '\0';
 		r->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 		/* without it (limits of the user) the time-out alone makes us look */
-		if (r->watch >= 0 && inotify_add_watch(r->watch, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0) {
+		if (r->watch >= 0 &&
+		    inotify_add_watch(r->watch, dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0) {
 			close(r->watch);
 			r->watch = -1;
 		}
@@ -135,7 +139,8 @@ static void print_lines(struct log_reader *r)
 	size_t at = 0;
 
 	while (at < r->pending.len) {
-		const char *line = r->pending.data + at, *newline = memchr(line, '\n', r->pending.len - at);
+		const char *line = r->pending.data + at,
+			   *newline = memchr(line, '\n', r->pending.len - at);
 
 		if (!newline)
 			break;
@@ -152,7 +157,8 @@ static int print_open_file(struct log_reader *r, struct err *err)
 		ssize_t n;
 
 		if (!room)
-			return err_set(err, CODE_DATA_LOSS, "%s: a line of more than %d bytes", r->path, LINE_MAX_BYTES);
+			return err_set(err, CODE_DATA_LOSS, "%s: a line of more than %d bytes",
+			               r->path, LINE_MAX_BYTES);
 		n = read(r->fd, room, READ_BYTES);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -174,7 +180,8 @@ static bool is_rotated(const struct log_reader *r)
 {
 	struct stat ours, theirs;
 
-	return fstat(r->fd, &ours) == 0 && stat(r->path, &theirs) == 0 && (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino);
+	return fstat(r->fd, &ours) == 0 && stat(r->path, &theirs) == 0 &&
+	       (ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino);
 }
 
 int log_print(struct log_reader *r, struct err *err)
@@ -186,7 +193,9 @@ int log_print(struct log_reader *r, struct err *err)
 			return -1;
 		if (r->fd < 0)
 			return 0;
-		rotated = r->watch >= 0 && is_rotated(r); /* before reading: then what we read is all of the old file */
+		rotated = r->watch >= 0 &&
+		          is_rotated(
+				  r); /* before reading: then what we read is all of the old file */
 		if (print_open_file(r, err) < 0)
 			return -1;
 		if (!rotated)
@@ -202,7 +211,8 @@ int log_print(struct log_reader *r, struct err *err)
 
 bool log_wait(struct log_reader *r, int stop_fd, int timeout_ms)
 {
-	struct pollfd pfd[] = { { .fd = r->watch, .events = POLLIN }, { .fd = stop_fd, .events = POLLIN } };
+	struct pollfd pfd[] = { { .fd = r->watch, .events = POLLIN },
+		                { .fd = stop_fd, .events = POLLIN } };
 	char drop[4096];
 
 	if (poll(pfd, ARRAY_SIZE(pfd), timeout_ms) <= 0)
@@ -226,23 +236,25 @@ int log_follow(struct ctl *ctl, struct log_reader *r, const char *id, int signal
 		bool ended = false;
 
 		if (clock_boot_ns() - asked_ns >= STATUS_MS * NS_PER_MS) {
-			int rc = grpc_client_unary(ctl->client,
-						   &(struct grpc_client_call){
-							   .method = "/runtime.v1.RuntimeService/ContainerStatus",
-							   .request_desc = cri_ContainerStatusRequest_fields,
-							   .request = &request,
-							   .response_desc = cri_ContainerStatusResponse_fields,
-							   .timeout_ms = READ_TIMEOUT_MS,
-						   },
-						   arena, &response, err);
+			int rc = grpc_client_unary(
+				ctl->client,
+				&(struct grpc_client_call){
+					.method = "/runtime.v1.RuntimeService/ContainerStatus",
+					.request_desc = cri_ContainerStatusRequest_fields,
+					.request = &request,
+					.response_desc = cri_ContainerStatusResponse_fields,
+					.timeout_ms = READ_TIMEOUT_MS,
+				},
+				arena, &response, err);
 
 			if (rc < 0 && err_is(err, CODE_CANCELLED))
 				return 0;
 			if (rc < 0 && !err_is(err, CODE_NOT_FOUND))
 				return -1;
 			/* who sees the exit finds the log complete */
-			ended = rc < 0 || (response.status.state != cri_ContainerState_CONTAINER_RUNNING &&
-					   response.status.state != cri_ContainerState_CONTAINER_CREATED);
+			ended = rc < 0 ||
+			        (response.status.state != cri_ContainerState_CONTAINER_RUNNING &&
+			         response.status.state != cri_ContainerState_CONTAINER_CREATED);
 			asked_ns = clock_boot_ns();
 			pb_arena_reset(arena);
 		}

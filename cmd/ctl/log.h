@@ -24,17 +24,18 @@ struct log_entry {
 NODISCARD int log_entry_parse(struct str line, struct log_entry *ret);
 
 struct log_reader {
-	const char *path; /* borrowed */
-	int fd;		  /* -1: not there (yet) */
-	int watch;	  /* inotify on the file's directory, -1: none */
+	const char *path;   /* borrowed */
+	int fd;             /* -1: not there (yet) */
+	int watch;          /* inotify on the file's directory, -1: none */
 	struct buf pending; /* read, not yet a whole line */
-	bool times;	  /* print them */
-	bool begins;	  /* the next entry of stdout begins a line: print its time */
+	bool times;         /* print them */
+	bool begins;        /* the next entry of stdout begins a line: print its time */
 	bool begins_err;
 };
 
 /* @tail: how many entries of the end to begin with; negative: all. A file that is not there yet is fine if @watch. */
-NODISCARD int log_open(struct log_reader *reader, const char *path, int64_t tail, bool watch, struct err *err);
+NODISCARD int log_open(struct log_reader *reader, const char *path, int64_t tail, bool watch,
+                       struct err *err);
 /* Print what is there: stdout's to stdout, stderr's to stderr. -1 when they or the file fail. */
 NODISCARD int log_print(struct log_reader *reader, struct err *err);
 /* Wait until the file has grown, perhaps; @stop_fd (-1: none) readable, or @timeout_ms over. True: stop_fd is. */
@@ -47,6 +48,7 @@ struct ctl;
  * Print @path until the container has ended (all that it wrote is there by then), or @signals is readable.
  * Returns: 1 it ended, 0 interrupted, -1 @err.
  */
-NODISCARD int log_follow(struct ctl *ctl, struct log_reader *reader, const char *id, int signals, struct err *err);
+NODISCARD int log_follow(struct ctl *ctl, struct log_reader *reader, const char *id, int signals,
+                         struct err *err);
 
 #endif

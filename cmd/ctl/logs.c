@@ -30,18 +30,21 @@ int verb_logs(struct ctl *ctl, int argc, char **argv)
 	container = resolve_container(&objects, argv[1], &err);
 	if (!container)
 		return ctl_fail(ctl, &err);
-	if (CALL_RUNTIME(ctl, ContainerStatus, (&(cri_ContainerStatusRequest){ .container_id = container->id }), &response,
-			 READ_TIMEOUT_MS, &err) < 0)
+	if (CALL_RUNTIME(ctl, ContainerStatus,
+	                 (&(cri_ContainerStatusRequest){ .container_id = container->id }),
+	                 &response, READ_TIMEOUT_MS, &err) < 0)
 		return ctl_fail(ctl, &err);
 	if (!response.status.log_path || !response.status.log_path[0]) {
-		err_set(&err, CODE_FAILED_PRECONDITION, "container '%.64s' has no log: its pod was made without a log directory",
-			argv[1]);
+		err_set(&err, CODE_FAILED_PRECONDITION,
+		        "container '%.64s' has no log: its pod was made without a log directory",
+		        argv[1]);
 		return ctl_fail(ctl, &err);
 	}
 	if (log_open(&reader, response.status.log_path, tail, follow, &err) < 0)
 		return ctl_fail(ctl, &err);
 	reader.times = times;
-	if (follow ? log_follow(ctl, &reader, container->id, -1, &err) < 0 : log_print(&reader, &err) < 0)
+	if (follow ? log_follow(ctl, &reader, container->id, -1, &err) < 0
+	           : log_print(&reader, &err) < 0)
 		return ctl_fail(ctl, &err);
 	return ctl_flush(ctl);
 }

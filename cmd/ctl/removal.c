@@ -22,7 +22,9 @@ static const char *log_of(struct ctl *ctl, const char *id)
 	cri_ContainerStatusResponse response;
 	struct err err = { 0 };
 
-	return CALL_RUNTIME(ctl, ContainerStatus, &request, &response, READ_TIMEOUT_MS, &err) < 0 ? NULL : response.status.log_path;
+	return CALL_RUNTIME(ctl, ContainerStatus, &request, &response, READ_TIMEOUT_MS, &err) < 0
+	               ? NULL
+	               : response.status.log_path;
 }
 
 /* The file, and its directory unless something else is in there. */
@@ -41,7 +43,8 @@ static void remove_log(const char *path)
 
 /* --- pods */
 
-static int remove_pod(struct ctl *ctl, const struct objects *objects, const cri_PodSandbox *pod, struct err *err)
+static int remove_pod(struct ctl *ctl, const struct objects *objects, const cri_PodSandbox *pod,
+                      struct err *err)
 {
 	const cri_StopPodSandboxRequest stop = { .pod_sandbox_id = pod->id };
 	const cri_RemovePodSandboxRequest remove = { .pod_sandbox_id = pod->id };
@@ -51,7 +54,9 @@ static int remove_pod(struct ctl *ctl, const struct objects *objects, const cri_
 	size_t nlogs = 0;
 
 	for (size_t i = 0; pod_is_run(pod) && i < objects->ncontainers; i++) {
-		const char *log = streq(objects->containers[i].pod_sandbox_id, pod->id) ? log_of(ctl, objects->containers[i].id) : NULL;
+		const char *log = streq(objects->containers[i].pod_sandbox_id, pod->id)
+		                          ? log_of(ctl, objects->containers[i].id)
+		                          : NULL;
 
 		if (log && log[0])
 			logs[nlogs++] = log;
@@ -82,12 +87,14 @@ struct target {
 	const cri_Container *container;
 };
 
-static int find_target(const struct objects *objects, const char *text, struct target *ret, struct err *err)
+static int find_target(const struct objects *objects, const char *text, struct target *ret,
+                       struct err *err)
 {
 	if (resolve_any(objects, text, &ret->pod, &ret->container, err) < 0)
 		return -1;
 	if (ret->container) {
-		const cri_PodSandbox *pod = pod_by_id(objects, or_empty(ret->container->pod_sandbox_id));
+		const cri_PodSandbox *pod =
+			pod_by_id(objects, or_empty(ret->container->pod_sandbox_id));
 
 		if (pod && pod_is_run(pod))
 			ret->pod = pod;
@@ -105,18 +112,22 @@ static bool belongs(const struct target *target, const cri_Container *c)
 	return target->pod ? streq(c->pod_sandbox_id, target->pod->id) : c == target->container;
 }
 
-static int stop_target(struct ctl *ctl, const struct objects *objects, const struct target *target, int64_t grace_s, struct err *err)
+static int stop_target(struct ctl *ctl, const struct objects *objects, const struct target *target,
+                       int64_t grace_s, struct err *err)
 {
 	cri_StopPodSandboxRequest stop_pod = { 0 };
 	cri_StopPodSandboxResponse pod_stopped;
 
 	for (size_t i = 0; i < objects->ncontainers; i++) {
-		const cri_StopContainerRequest stop = { .container_id = objects->containers[i].id, .timeout = grace_s };
+		const cri_StopContainerRequest stop = { .container_id = objects->containers[i].id,
+			                                .timeout = grace_s };
 		cri_StopContainerResponse stopped;
 
-		if (!belongs(target, &objects->containers[i]) || !is_running(&objects->containers[i]))
+		if (!belongs(target, &objects->containers[i]) ||
+		    !is_running(&objects->containers[i]))
 			continue;
-		if (CALL_RUNTIME(ctl, StopContainer, &stop, &stopped, CHANGE_TIMEOUT_MS + grace_s * 1000, err) < 0)
+		if (CALL_RUNTIME(ctl, StopContainer, &stop, &stopped,
+		                 CHANGE_TIMEOUT_MS + grace_s * 1000, err) < 0)
 			return -1;
 	}
 	if (!target->pod)
@@ -125,15 +136,19 @@ static int stop_target(struct ctl *ctl, const struct objects *objects, const str
 	return CALL_RUNTIME(ctl, StopPodSandbox, &stop_pod, &pod_stopped, CHANGE_TIMEOUT_MS, err);
 }
 
-static int remove_target(struct ctl *ctl, const struct objects *objects, const struct target *target, bool force, struct err *err)
+static int remove_target(struct ctl *ctl, const struct objects *objects,
+                         const struct target *target, bool force, struct err *err)
 {
 	cri_RemoveContainerRequest remove = { 0 };
 	cri_RemoveContainerResponse removed;
 
 	for (size_t i = 0; !force && i < objects->ncontainers; i++)
 		if (belongs(target, &objects->containers[i]) && is_running(&objects->containers[i]))
-			return err_set(err, CODE_FAILED_PRECONDITION, "container %.12s (%.64s) is running: stop it first, or use --force",
-				       objects->containers[i].id, or_empty(objects->containers[i].metadata.name));
+			return err_set(
+				err, CODE_FAILED_PRECONDITION,
+				"container %.12s (%.64s) is running: stop it first, or use --force",
+				objects->containers[i].id,
+				or_empty(objects->containers[i].metadata.name));
 	if (target->pod)
 		return remove_pod(ctl, objects, target->pod, err);
 	remove.container_id = target->container->id;
@@ -144,8 +159,10 @@ static int remove_target(struct ctl *ctl, const struct objects *objects, const s
 
 static int remove_image(struct ctl *ctl, const char *text, struct err *err)
 {
-	const cri_ImageStatusRequest look = { .has_image = true, .image = { .image = (char *)text } };
-	const cri_RemoveImageRequest remove = { .has_image = true, .image = { .image = (char *)text } };
+	const cri_ImageStatusRequest look = { .has_image = true,
+		                              .image = { .image = (char *)text } };
+	const cri_RemoveImageRequest remove = { .has_image = true,
+		                                .image = { .image = (char *)text } };
 	cri_ImageStatusResponse found;
 	cri_RemoveImageResponse removed;
 
@@ -162,7 +179,8 @@ int verb_stop(struct ctl *ctl, int argc, char **argv)
 {
 	int64_t grace_s = GRACE_S;
 	const struct arg_option options[] = {
-		{ "time", 't', ARG_NUMBER, &grace_s, "SECONDS", "kill what has not ended by then (10)" },
+		{ "time", 't', ARG_NUMBER, &grace_s, "SECONDS",
+		  "kill what has not ended by then (10)" },
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 1, -1);
 	struct objects objects;
@@ -194,7 +212,8 @@ int verb_rm(struct ctl *ctl, int argc, char **argv)
 {
 	bool force = false, image = false;
 	const struct arg_option options[] = {
-		{ "force", 'f', ARG_FLAG, &force, NULL, "running containers, too: they are killed" },
+		{ "force", 'f', ARG_FLAG, &force, NULL,
+		  "running containers, too: they are killed" },
 		{ "image", 'i', ARG_FLAG, &image, NULL, "the words name images" },
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 1, -1), rc;

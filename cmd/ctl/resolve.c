@@ -50,7 +50,8 @@ static bool name_is(const char *text, const char *owner, const char *name)
 
 	if (!slash)
 		return streq(text, or_empty(name));
-	return strlen(or_empty(owner)) == len && !strncmp(text, owner, len) && streq(slash + 1, or_empty(name));
+	return strlen(or_empty(owner)) == len && !strncmp(text, owner, len) &&
+	       streq(slash + 1, or_empty(name));
 }
 
 /* --- containers */
@@ -61,8 +62,8 @@ static void list_containers(const struct candidates *c, char *text, size_t size)
 
 	for (size_t i = 0; i < c->count && i < NAMED_IN_ERROR && n < size; i++) {
 		const cri_Container *container = c->found[i];
-		int len = snprintf(text + n, size - n, "%s%.12s (%.40s)", i ? ", " : "", container->id,
-				   or_empty(container->metadata.name));
+		int len = snprintf(text + n, size - n, "%s%.12s (%.40s)", i ? ", " : "",
+		                   container->id, or_empty(container->metadata.name));
 
 		n += (size_t)MAX(len, 0);
 	}
@@ -71,7 +72,8 @@ static void list_containers(const struct candidates *c, char *text, size_t size)
 }
 
 /* All are attempts at the same container of the same pod: the newest. */
-static const cri_Container *newest_attempt(const struct objects *objects, const char *text, const cri_Container *first)
+static const cri_Container *newest_attempt(const struct objects *objects, const char *text,
+                                           const cri_Container *first)
 {
 	const cri_Container *newest = first;
 
@@ -89,8 +91,8 @@ static const cri_Container *newest_attempt(const struct objects *objects, const 
 	return newest;
 }
 
-static const cri_Container *find_container(const struct objects *objects, const char *text, struct candidates *by_id,
-					   struct candidates *by_name)
+static const cri_Container *find_container(const struct objects *objects, const char *text,
+                                           struct candidates *by_id, struct candidates *by_name)
 {
 	for (size_t i = 0; i < objects->ncontainers; i++) {
 		const cri_Container *c = &objects->containers[i];
@@ -108,7 +110,8 @@ static const cri_Container *find_container(const struct objects *objects, const 
 	return by_id->count == 1 ? by_id->found[0] : NULL;
 }
 
-const cri_Container *resolve_container(const struct objects *objects, const char *text, struct err *err)
+const cri_Container *resolve_container(const struct objects *objects, const char *text,
+                                       struct err *err)
 {
 	struct candidates by_id = { .count = 0 }, by_name = { .count = 0 };
 	const cri_Container *found = find_container(objects, text, &by_id, &by_name);
@@ -128,8 +131,8 @@ const cri_Container *resolve_container(const struct objects *objects, const char
 
 /* --- pods */
 
-static const cri_PodSandbox *find_pod(const struct objects *objects, const char *text, struct candidates *by_id,
-				      struct candidates *by_name)
+static const cri_PodSandbox *find_pod(const struct objects *objects, const char *text,
+                                      struct candidates *by_id, struct candidates *by_name)
 {
 	for (size_t i = 0; i < objects->npods; i++) {
 		const cri_PodSandbox *pod = &objects->pods[i];
@@ -162,20 +165,21 @@ const cri_PodSandbox *resolve_pod(const struct objects *objects, const char *tex
 	}
 	for (size_t i = 0; i < several->count && i < NAMED_IN_ERROR && n < sizeof(list); i++) {
 		const cri_PodSandbox *pod = several->found[i];
-		int len = snprintf(list + n, sizeof(list) - n, "%s%.12s (%.20s/%.20s)", i ? ", " : "", pod->id,
-				   or_empty(pod->metadata.namespace), or_empty(pod->metadata.name));
+		int len = snprintf(list + n, sizeof(list) - n, "%s%.12s (%.20s/%.20s)",
+		                   i ? ", " : "", pod->id, or_empty(pod->metadata.namespace),
+		                   or_empty(pod->metadata.name));
 
 		n += (size_t)MAX(len, 0);
 	}
 	err_set(err, CODE_INVALID_ARGUMENT, "'%.64s' may be any of %s%s", text, list,
-		several->count > NAMED_IN_ERROR ? ", ..." : "");
+	        several->count > NAMED_IN_ERROR ? ", ..." : "");
 	return NULL;
 }
 
 /* --- either */
 
 int resolve_any(const struct objects *objects, const char *text, const cri_PodSandbox **ret_pod,
-		const cri_Container **ret_container, struct err *err)
+                const cri_Container **ret_container, struct err *err)
 {
 	struct err no_pod = { 0 }, no_container = { 0 };
 	const cri_PodSandbox *pod = resolve_pod(objects, text, &no_pod);
@@ -184,8 +188,9 @@ int resolve_any(const struct objects *objects, const char *text, const cri_PodSa
 	*ret_pod = NULL;
 	*ret_container = NULL;
 	if (pod && container && !streq(container->pod_sandbox_id, pod->id))
-		return err_set(err, CODE_INVALID_ARGUMENT, "'%.64s' may be the pod %.12s or the container %.12s", text, pod->id,
-			       container->id);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "'%.64s' may be the pod %.12s or the container %.12s", text, pod->id,
+		               container->id);
 	if (pod) {
 		*ret_pod = pod;
 		return 0;
@@ -209,7 +214,8 @@ int objects_fetch(struct ctl *ctl, struct objects *ret, struct err *err)
 	cri_ListContainersResponse containers;
 
 	/* containers first: one that is listed then has its pod in the second list, unless it is just being removed */
-	if (CALL_RUNTIME(ctl, ListContainers, &containers_request, &containers, READ_TIMEOUT_MS, err) < 0 ||
+	if (CALL_RUNTIME(ctl, ListContainers, &containers_request, &containers, READ_TIMEOUT_MS,
+	                 err) < 0 ||
 	    CALL_RUNTIME(ctl, ListPodSandbox, &pods_request, &pods, READ_TIMEOUT_MS, err) < 0)
 		return -1;
 	*ret = (struct objects){

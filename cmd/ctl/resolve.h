@@ -23,13 +23,17 @@ struct objects { /* what the daemon listed */
 };
 
 /* Errors: NOT_FOUND; INVALID_ARGUMENT when several answer to @text, naming them. */
-NODISCARD const cri_Container *resolve_container(const struct objects *objects, const char *text, struct err *err);
-NODISCARD const cri_PodSandbox *resolve_pod(const struct objects *objects, const char *text, struct err *err);
+NODISCARD const cri_Container *resolve_container(const struct objects *objects, const char *text,
+                                                 struct err *err);
+NODISCARD const cri_PodSandbox *resolve_pod(const struct objects *objects, const char *text,
+                                            struct err *err);
 /* One of the two; of a pod and its own container of the same name, the pod. */
-NODISCARD int resolve_any(const struct objects *objects, const char *text, const cri_PodSandbox **ret_pod,
-			  const cri_Container **ret_container, struct err *err);
+NODISCARD int resolve_any(const struct objects *objects, const char *text,
+                          const cri_PodSandbox **ret_pod, const cri_Container **ret_container,
+                          struct err *err);
 
-const cri_PodSandbox *pod_by_id(const struct objects *objects, const char *id); /* exact; NULL: unknown */
+const cri_PodSandbox *pod_by_id(const struct objects *objects,
+                                const char *id); /* exact; NULL: unknown */
 /* Made by `run`? */
 bool pod_is_run(const cri_PodSandbox *pod);
 

@@ -73,11 +73,14 @@ static int put_env(struct run *run, const char *text, cri_KeyValue *ret, struct 
 	size_t len;
 
 	if (equals == text || !text[0])
-		return err_set(err, CODE_INVALID_ARGUMENT, "--env '%.100s': there is no name in front of '='", text);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "--env '%.100s': there is no name in front of '='", text);
 	if (!value)
-		return err_set(err, CODE_INVALID_ARGUMENT, "--env %.100s: no such variable here; write NAME=VALUE", text);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "--env %.100s: no such variable here; write NAME=VALUE", text);
 	len = strlen(value);
-	ret->key = ctl_text(run->ctl, "%.*s", equals ? (int)(equals - text) : (int)strlen(text), text);
+	ret->key =
+		ctl_text(run->ctl, "%.*s", equals ? (int)(equals - text) : (int)strlen(text), text);
 	ret->value = ctl_alloc(run->ctl, PB_BYTES_ARRAY_T_ALLOCSIZE(len));
 	ret->value->size = (pb_size_t)len;
 	memcpy(ret->value->bytes, value, len);
@@ -93,10 +96,14 @@ static int put_volume(struct run *run, const char *text, cri_Mount *ret, struct 
 	str_cut(str_of(text), ':', &host, &path);
 	str_cut(path, ':', &path, &mode);
 	if (!host.len || !path.len || path.p[0] != '/')
-		return err_set(err, CODE_INVALID_ARGUMENT, "--volume '%.100s' is not HOST:CONTAINER[:ro] with an absolute CONTAINER",
-			       text);
+		return err_set(
+			err, CODE_INVALID_ARGUMENT,
+			"--volume '%.100s' is not HOST:CONTAINER[:ro] with an absolute CONTAINER",
+			text);
 	if (mode.len && !str_eq_c(mode, "ro") && !str_eq_c(mode, "rw"))
-		return err_set(err, CODE_INVALID_ARGUMENT, "--volume '%.100s': '" STR_FMT "' is neither ro nor rw", text, STR_ARG(mode));
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "--volume '%.100s': '" STR_FMT "' is neither ro nor rw", text,
+		               STR_ARG(mode));
 	ret->host_path = ctl_text(run->ctl, STR_FMT, STR_ARG(host));
 	real = realpath(ret->host_path, NULL); /* a relative one is meant from here */
 	if (!real)
@@ -108,12 +115,14 @@ static int put_volume(struct run *run, const char *text, cri_Mount *ret, struct 
 	return 0;
 }
 
-static int put_label(struct run *run, const char *text, cri_ContainerConfig_LabelsEntry *ret, struct err *err)
+static int put_label(struct run *run, const char *text, cri_ContainerConfig_LabelsEntry *ret,
+                     struct err *err)
 {
 	struct str key, value;
 
 	if (!str_cut(str_of(text), '=', &key, &value) || !key.len)
-		return err_set(err, CODE_INVALID_ARGUMENT, "--label '%.100s' is not NAME=VALUE", text);
+		return err_set(err, CODE_INVALID_ARGUMENT, "--label '%.100s' is not NAME=VALUE",
+		               text);
 	ret->key = ctl_text(run->ctl, STR_FMT, STR_ARG(key));
 	ret->value = ctl_text(run->ctl, STR_FMT, STR_ARG(value));
 	return 0;
@@ -137,7 +146,8 @@ static int put_user(struct run *run, cri_LinuxContainerSecurityContext *security
 	if (!group.len && user.len)
 		return 0;
 	if (!user.len || str_u64(group, INT32_MAX, &id) < 0)
-		return err_set(err, CODE_INVALID_ARGUMENT, "--user '%.64s' is not USER[:GID]", run->user);
+		return err_set(err, CODE_INVALID_ARGUMENT, "--user '%.64s' is not USER[:GID]",
+		               run->user);
 	security->has_run_as_group = true;
 	security->run_as_group.value = (int64_t)id;
 	return 0;
@@ -171,12 +181,16 @@ static int put_limits(struct run *run, cri_LinuxContainerResources *res, struct 
 	char *end;
 	double cpus;
 
-	if (run->memory && (parse_size(run->memory, &res->memory_limit_in_bytes) < 0 || !res->memory_limit_in_bytes))
-		return err_set(err, CODE_INVALID_ARGUMENT, "--memory '%.32s' is not a size (64M, 1G)", run->memory);
+	if (run->memory && (parse_size(run->memory, &res->memory_limit_in_bytes) < 0 ||
+	                    !res->memory_limit_in_bytes))
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "--memory '%.32s' is not a size (64M, 1G)", run->memory);
 	if (run->cpus) {
 		cpus = strtod(run->cpus, &end);
 		if (end == run->cpus || *end || !(cpus >= 0.01 && cpus <= 1e6))
-			return err_set(err, CODE_INVALID_ARGUMENT, "--cpus '%.32s' is not a number of processors (0.5, 2)", run->cpus);
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "--cpus '%.32s' is not a number of processors (0.5, 2)",
+			               run->cpus);
 		res->cpu_period = CPU_PERIOD_US;
 		res->cpu_quota = (int64_t)(cpus * CPU_PERIOD_US);
 	}
@@ -200,7 +214,8 @@ static int put_lists(struct run *run, struct err *err)
 	for (size_t i = 0; i < run->labels.count; i++)
 		if (put_label(run, run->labels.items[i], &c->labels[c->labels_count++], err) < 0)
 			return -1;
-	c->labels[c->labels_count++] = (cri_ContainerConfig_LabelsEntry){ .key = (char *)RUN_LABEL, .value = (char *)"true" };
+	c->labels[c->labels_count++] = (cri_ContainerConfig_LabelsEntry){ .key = (char *)RUN_LABEL,
+		                                                          .value = (char *)"true" };
 	/* of one shape in every message */
 	run->pod.labels = (cri_PodSandboxConfig_LabelsEntry *)(void *)c->labels;
 	run->pod.labels_count = c->labels_count;
@@ -229,7 +244,8 @@ static int put_requests(struct run *run, char **command, int ncommand, struct er
 	};
 	if (!run->host_network)
 		pod->hostname = ctl_text(ctl, "%.63s", run->hostname ? run->hostname : run->name);
-	pod->log_directory = ctl_text(ctl, "%s/logs/%s_%s_%s", config->root, run->ns, run->name, uid);
+	pod->log_directory =
+		ctl_text(ctl, "%s/logs/%s_%s_%s", config->root, run->ns, run->name, uid);
 	pod->has_linux = true;
 	pod->linux.has_security_context = true;
 	pod->linux.security_context.privileged = run->privileged;
@@ -258,7 +274,8 @@ static int put_requests(struct run *run, char **command, int ncommand, struct er
 	c->linux.security_context.readonly_rootfs = run->read_only;
 	c->linux.security_context.has_namespace_options = true;
 	c->linux.security_context.namespace_options = pod->linux.security_context.namespace_options;
-	if (put_user(run, &c->linux.security_context, err) < 0 || put_limits(run, &c->linux.resources, err) < 0)
+	if (put_user(run, &c->linux.security_context, err) < 0 ||
+	    put_limits(run, &c->linux.resources, err) < 0)
 		return -1;
 	return put_lists(run, err);
 }
@@ -268,7 +285,8 @@ static int put_requests(struct run *run, char **command, int ncommand, struct er
 static int have_image(struct run *run, struct err *err)
 {
 	struct ctl *ctl = run->ctl;
-	const cri_ImageStatusRequest request = { .has_image = true, .image = { .image = (char *)run->image } };
+	const cri_ImageStatusRequest request = { .has_image = true,
+		                                 .image = { .image = (char *)run->image } };
 	cri_ImageStatusResponse response;
 	const char *id;
 
@@ -287,8 +305,10 @@ static int name_is_free(struct run *run, struct err *err)
 		const cri_PodSandbox *pod = &objects.pods[i];
 
 		if (streq(pod->metadata.name, run->name) && streq(pod->metadata.namespace, run->ns))
-			return err_set(err, CODE_ALREADY_EXISTS, "there is a pod '%s' already (%.12s); choose another --name, or remove it",
-				       run->name, pod->id);
+			return err_set(
+				err, CODE_ALREADY_EXISTS,
+				"there is a pod '%s' already (%.12s); choose another --name, or remove it",
+				run->name, pod->id);
 	}
 	return 0;
 }
@@ -296,10 +316,14 @@ static int name_is_free(struct run *run, struct err *err)
 static int start(struct run *run, struct err *err)
 {
 	struct ctl *ctl = run->ctl;
-	const cri_RunPodSandboxRequest pod_request = { .has_config = true, .config = run->pod, .runtime_handler = (char *)run->runtime };
+	const cri_RunPodSandboxRequest pod_request = { .has_config = true,
+		                                       .config = run->pod,
+		                                       .runtime_handler = (char *)run->runtime };
 	cri_RunPodSandboxResponse pod;
-	cri_CreateContainerRequest create = { .has_config = true, .config = run->container, .has_sandbox_config = true,
-					      .sandbox_config = run->pod };
+	cri_CreateContainerRequest create = { .has_config = true,
+		                              .config = run->container,
+		                              .has_sandbox_config = true,
+		                              .sandbox_config = run->pod };
 	cri_CreateContainerResponse created;
 	cri_StartContainerRequest start_request;
 	cri_StartContainerResponse started;
@@ -326,7 +350,8 @@ static int status(struct run *run, cri_ContainerStatusResponse *ret, struct err 
 
 static int stop_container(struct run *run, struct err *err)
 {
-	const cri_StopContainerRequest request = { .container_id = (char *)run->container_id, .timeout = STOP_GRACE_S };
+	const cri_StopContainerRequest request = { .container_id = (char *)run->container_id,
+		                                   .timeout = STOP_GRACE_S };
 	cri_StopContainerResponse response;
 
 	return CALL_RUNTIME(run->ctl, StopContainer, &request, &response, CHANGE_TIMEOUT_MS, err);
@@ -351,7 +376,8 @@ static int watch(struct run *run, struct err *err)
 	cri_ContainerStatusResponse response;
 	int rc;
 
-	if (status(run, &response, err) < 0 || log_open(&reader, response.status.log_path, -1, true, err) < 0)
+	if (status(run, &response, err) < 0 ||
+	    log_open(&reader, response.status.log_path, -1, true, err) < 0)
 		return -1;
 	rc = log_follow(run->ctl, &reader, run->container_id, run->signals, err);
 	if (rc != 0)
@@ -376,12 +402,16 @@ static int ended(struct run *run)
 	if (status(run, &response, &err) < 0)
 		return ctl_fail(run->ctl, &err);
 	code = response.status.exit_code;
-	if (!streq(or_empty(response.status.reason), "Completed") && !streq(or_empty(response.status.reason), "Error"))
-		fprintf(stderr, "coracle ctl run: %s: %s%s%s\n", run->name, or_empty(response.status.reason),
-			or_empty(response.status.message)[0] ? ": " : "", or_empty(response.status.message));
+	if (!streq(or_empty(response.status.reason), "Completed") &&
+	    !streq(or_empty(response.status.reason), "Error"))
+		fprintf(stderr, "coracle ctl run: %s: %s%s%s\n", run->name,
+		        or_empty(response.status.reason),
+		        or_empty(response.status.message)[0] ? ": " : "",
+		        or_empty(response.status.message));
 	if (run->remove)
 		clean_up(run);
-	else if (CALL_RUNTIME(run->ctl, StopPodSandbox, &stop, &stopped, CHANGE_TIMEOUT_MS, &err) < 0) /* nobody is left in it */
+	else if (CALL_RUNTIME(run->ctl, StopPodSandbox, &stop, &stopped, CHANGE_TIMEOUT_MS, &err) <
+	         0) /* nobody is left in it */
 		ctl_fail(run->ctl, &err);
 	return code;
 }
@@ -414,23 +444,35 @@ int verb_run(struct ctl *ctl, int argc, char **argv)
 {
 	cleanup(run_release) struct run run = { .ctl = ctl, .ns = "default" };
 	const struct arg_option options[] = {
-		{ "name", 'n', ARG_TEXT, &run.name, "NAME", "of pod and container (made from the image's)" },
-		{ "detach", 'd', ARG_FLAG, &run.detach, NULL, "print the container's id and leave" },
-		{ "rm", 0, ARG_FLAG, &run.remove, NULL, "remove pod, container and log at the end" },
-		{ "env", 'e', ARG_LIST, &run.envs, "NAME[=VALUE]", "set a variable; without VALUE as it is here" },
-		{ "volume", 'v', ARG_LIST, &run.volumes, "HOST:CONTAINER[:ro]", "mount a directory or file of the host" },
+		{ "name", 'n', ARG_TEXT, &run.name, "NAME",
+		  "of pod and container (made from the image's)" },
+		{ "detach", 'd', ARG_FLAG, &run.detach, NULL,
+		  "print the container's id and leave" },
+		{ "rm", 0, ARG_FLAG, &run.remove, NULL,
+		  "remove pod, container and log at the end" },
+		{ "env", 'e', ARG_LIST, &run.envs, "NAME[=VALUE]",
+		  "set a variable; without VALUE as it is here" },
+		{ "volume", 'v', ARG_LIST, &run.volumes, "HOST:CONTAINER[:ro]",
+		  "mount a directory or file of the host" },
 		{ "workdir", 'w', ARG_TEXT, &run.workdir, "DIR", "start there" },
-		{ "user", 'u', ARG_TEXT, &run.user, "USER[:GID]", "run as this user, by name or number" },
+		{ "user", 'u', ARG_TEXT, &run.user, "USER[:GID]",
+		  "run as this user, by name or number" },
 		{ "entrypoint", 0, ARG_TEXT, &run.entrypoint, "PROGRAM", "instead of the image's" },
-		{ "memory", 'm', ARG_TEXT, &run.memory, "SIZE", "at most this much memory (64M, 1G)" },
+		{ "memory", 'm', ARG_TEXT, &run.memory, "SIZE",
+		  "at most this much memory (64M, 1G)" },
 		{ "cpus", 0, ARG_TEXT, &run.cpus, "N", "at most this many processors (0.5, 2)" },
-		{ "host-network", 0, ARG_FLAG, &run.host_network, NULL, "share the host's network" },
-		{ "hostname", 0, ARG_TEXT, &run.hostname, "NAME", "the pod's host name (its name)" },
+		{ "host-network", 0, ARG_FLAG, &run.host_network, NULL,
+		  "share the host's network" },
+		{ "hostname", 0, ARG_TEXT, &run.hostname, "NAME",
+		  "the pod's host name (its name)" },
 		{ "privileged", 0, ARG_FLAG, &run.privileged, NULL, "with all rights on the host" },
-		{ "read-only", 0, ARG_FLAG, &run.read_only, NULL, "the image's files cannot be changed" },
+		{ "read-only", 0, ARG_FLAG, &run.read_only, NULL,
+		  "the image's files cannot be changed" },
 		{ "label", 'l', ARG_LIST, &run.labels, "NAME=VALUE", "label pod and container" },
-		{ "namespace", 0, ARG_TEXT, &run.ns, "NAMESPACE", "the pod's Kubernetes namespace (default)" },
-		{ "runtime", 0, ARG_TEXT, &run.runtime, "HANDLER", "runtime handler (the default one)" },
+		{ "namespace", 0, ARG_TEXT, &run.ns, "NAMESPACE",
+		  "the pod's Kubernetes namespace (default)" },
+		{ "runtime", 0, ARG_TEXT, &run.runtime, "HANDLER",
+		  "runtime handler (the default one)" },
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 1, -1);
 	struct err err = { 0 };
@@ -438,9 +480,12 @@ int verb_run(struct ctl *ctl, int argc, char **argv)
 	if (words < 0)
 		return CTL_OVER(words);
 	if (run.detach && run.remove)
-		return ctl_usage(ctl, "--rm needs somebody who waits for the end: it does not go with --detach");
+		return ctl_usage(
+			ctl,
+			"--rm needs somebody who waits for the end: it does not go with --detach");
 	if (run.host_network && run.hostname)
-		return ctl_usage(ctl, "--hostname: a pod in the host's network has the host's name");
+		return ctl_usage(ctl,
+		                 "--hostname: a pod in the host's network has the host's name");
 	run.image = argv[1];
 	if (put_requests(&run, argv + 2, words - 1, &err) < 0)
 		return err.code ? ctl_usage(ctl, "%s", err.msg) : EXIT_FAILED;

@@ -31,11 +31,13 @@ static int64_t cpu_share(const cri_ContainerStats *before, const cri_ContainerSt
 {
 	int64_t ns = before ? after->cpu.timestamp - before->cpu.timestamp : 0;
 
-	if (ns <= 0 || !before->cpu.has_usage_core_nano_seconds || !after->cpu.has_usage_core_nano_seconds ||
+	if (ns <= 0 || !before->cpu.has_usage_core_nano_seconds ||
+	    !after->cpu.has_usage_core_nano_seconds ||
 	    after->cpu.usage_core_nano_seconds.value < before->cpu.usage_core_nano_seconds.value)
 		return -1;
-	return (int64_t)((double)(after->cpu.usage_core_nano_seconds.value - before->cpu.usage_core_nano_seconds.value) * 10000 /
-			 (double)ns);
+	return (int64_t)((double)(after->cpu.usage_core_nano_seconds.value -
+	                          before->cpu.usage_core_nano_seconds.value) *
+	                 10000 / (double)ns);
 }
 
 static void put_bytes(struct table *table, bool has, uint64_t bytes)
@@ -64,13 +66,15 @@ static void put_row(struct table *table, const cri_ContainerStats *s, int64_t sh
 	put_bytes(table, s->writable_layer.has_used_bytes, s->writable_layer.used_bytes.value);
 }
 
-static void put_uint(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, bool has, uint64_t value)
+static void put_uint(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, bool has,
+                     uint64_t value)
 {
 	if (has)
 		yyjson_mut_obj_add_uint(doc, obj, key, value);
 }
 
-static void put_json(yyjson_mut_doc *doc, yyjson_mut_val *arr, const cri_ContainerStats *s, int64_t share)
+static void put_json(yyjson_mut_doc *doc, yyjson_mut_val *arr, const cri_ContainerStats *s,
+                     int64_t share)
 {
 	yyjson_mut_val *obj = yyjson_mut_arr_add_obj(doc, arr);
 
@@ -79,13 +83,19 @@ static void put_json(yyjson_mut_doc *doc, yyjson_mut_val *arr, const cri_Contain
 	ctl_json_time(doc, obj, "time", s->cpu.timestamp);
 	if (share >= 0)
 		yyjson_mut_obj_add_real(doc, obj, "cpu_percent", (double)share / 100);
-	put_uint(doc, obj, "cpu_ns", s->cpu.has_usage_core_nano_seconds, s->cpu.usage_core_nano_seconds.value);
-	put_uint(doc, obj, "memory_working_set_bytes", s->memory.has_working_set_bytes, s->memory.working_set_bytes.value);
-	put_uint(doc, obj, "memory_usage_bytes", s->memory.has_usage_bytes, s->memory.usage_bytes.value);
+	put_uint(doc, obj, "cpu_ns", s->cpu.has_usage_core_nano_seconds,
+	         s->cpu.usage_core_nano_seconds.value);
+	put_uint(doc, obj, "memory_working_set_bytes", s->memory.has_working_set_bytes,
+	         s->memory.working_set_bytes.value);
+	put_uint(doc, obj, "memory_usage_bytes", s->memory.has_usage_bytes,
+	         s->memory.usage_bytes.value);
 	put_uint(doc, obj, "memory_rss_bytes", s->memory.has_rss_bytes, s->memory.rss_bytes.value);
-	put_uint(doc, obj, "swap_bytes", s->swap.has_swap_usage_bytes, s->swap.swap_usage_bytes.value);
-	put_uint(doc, obj, "disk_bytes", s->writable_layer.has_used_bytes, s->writable_layer.used_bytes.value);
-	put_uint(doc, obj, "disk_inodes", s->writable_layer.has_inodes_used, s->writable_layer.inodes_used.value);
+	put_uint(doc, obj, "swap_bytes", s->swap.has_swap_usage_bytes,
+	         s->swap.swap_usage_bytes.value);
+	put_uint(doc, obj, "disk_bytes", s->writable_layer.has_used_bytes,
+	         s->writable_layer.used_bytes.value);
+	put_uint(doc, obj, "disk_inodes", s->writable_layer.has_inodes_used,
+	         s->writable_layer.inodes_used.value);
 }
 
 static bool is_wanted(const cri_ContainerStats *s, const cri_Container **wanted, size_t n)
@@ -98,7 +108,8 @@ static bool is_wanted(const cri_ContainerStats *s, const cri_Container **wanted,
 
 int verb_stats(struct ctl *ctl, int argc, char **argv)
 {
-	static const char *const headings[] = { "CONTAINER", "NAME", "+CPU", "+CPU TIME", "+MEMORY", "+RSS", "+DISK", NULL };
+	static const char *const headings[] = { "CONTAINER", "NAME", "+CPU",  "+CPU TIME",
+		                                "+MEMORY",   "+RSS", "+DISK", NULL };
 	int words = ctl_args(ctl, argc, argv, NULL, 0, 0, -1);
 	cleanup(table_release) struct table table;
 	cri_ListContainerStatsResponse before, after;

@@ -23,7 +23,8 @@ char *text_clean(const char *s)
 		size_t seq = str_utf8_seq(rest);
 		unsigned char c = (unsigned char)rest.p[0];
 		/* C1 controls, which some terminals obey, are U+0080..U+009F: c2 80..9f */
-		bool control = !seq || c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)rest.p[1] < 0xa0);
+		bool control = !seq || c < 0x20 || c == 0x7f ||
+		               (c == 0xc2 && (unsigned char)rest.p[1] < 0xa0);
 
 		if (!seq)
 			seq = 1;
@@ -122,7 +123,8 @@ void text_bytes(uint64_t bytes, char ret[TEXT_SIZE])
 	double value = (double)bytes;
 	size_t unit = 0;
 
-	while (value >= 1023.95 && unit + 1 < ARRAY_SIZE(units)) { /* 1023.96 would print as 1024.0 */
+	while (value >= 1023.95 &&
+	       unit + 1 < ARRAY_SIZE(units)) { /* 1023.96 would print as 1024.0 */
 		value /= 1024;
 		unit++;
 	}
@@ -134,7 +136,8 @@ void text_bytes(uint64_t bytes, char ret[TEXT_SIZE])
 
 void text_age(int64_t then_ns, int64_t now_ns, char ret[TEXT_SIZE])
 {
-	int64_t s = now_ns > then_ns ? (now_ns - then_ns) / NS_PER_S : 0; /* the wall clock may have been set back */
+	int64_t s = now_ns > then_ns ? (now_ns - then_ns) / NS_PER_S
+	                             : 0; /* the wall clock may have been set back */
 
 	if (then_ns <= 0)
 		snprintf(ret, TEXT_SIZE, "-");
@@ -162,14 +165,19 @@ void progress_show(struct progress *p, const char *what, uint64_t done, uint64_t
 		p->started_ns = now;
 	text_bytes(done, have);
 	text_bytes(total, all);
-	text_bytes((uint64_t)((double)done * (double)NS_PER_S / (double)MAX(now - p->started_ns, NS_PER_MS)), rate);
+	text_bytes((uint64_t)((double)done * (double)NS_PER_S /
+	                      (double)MAX(now - p->started_ns, NS_PER_MS)),
+	           rate);
 	if (total) {
-		uint64_t filled = done >= total ? PROGRESS_BAR : (uint64_t)((double)done / (double)total * PROGRESS_BAR);
+		uint64_t filled = done >= total
+		                          ? PROGRESS_BAR
+		                          : (uint64_t)((double)done / (double)total * PROGRESS_BAR);
 
 		for (; n < PROGRESS_BAR; n++)
 			bar[n] = n < filled ? '=' : n == filled ? '>' : ' ';
 		bar[n] = '\0';
-		snprintf(line, sizeof(line), "%.40s [%s] %s of %s, %s/s", what, bar, have, all, rate);
+		snprintf(line, sizeof(line), "%.40s [%s] %s of %s, %s/s", what, bar, have, all,
+		         rate);
 	} else if (done) {
 		snprintf(line, sizeof(line), "%.40s %s, %s/s", what, have, rate);
 	} else {

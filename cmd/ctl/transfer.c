@@ -71,7 +71,8 @@ static int pull_message(void *arg, const void *message)
 	return 0;
 }
 
-int ctl_pull(struct ctl *ctl, const char *ref, const char *creds, const char **ret_id, struct err *err)
+int ctl_pull(struct ctl *ctl, const char *ref, const char *creds, const char **ret_id,
+             struct err *err)
 {
 	struct str user = { 0 }, password = { 0 };
 	ctl_PullRequest request = { .image = (char *)ref };
@@ -114,7 +115,8 @@ static int read_password(struct ctl *ctl, const char *user, const char **ret_cre
 		fprintf(stderr, "Password of %s: ", user);
 		hidden = shown;
 		hidden.c_lflag &= ~(tcflag_t)ECHO;
-		ignore(tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden)); /* shown, then: the user sees that */
+		ignore(tcsetattr(STDIN_FILENO, TCSAFLUSH,
+		                 &hidden)); /* shown, then: the user sees that */
 	}
 	got = fgets(line, sizeof(line), stdin);
 	if (terminal) {
@@ -122,7 +124,8 @@ static int read_password(struct ctl *ctl, const char *user, const char **ret_cre
 		fputc('\n', stderr);
 	}
 	if (!got)
-		return err_set(err, CODE_INVALID_ARGUMENT, "--creds %s: no password on standard input", user);
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "--creds %s: no password on standard input", user);
 	line[strcspn(line, "\n")] = '\0';
 	*ret_creds = ctl_text(ctl, "%s:%s", user, line);
 	return 0;
@@ -199,7 +202,8 @@ static int import_message(void *arg, const void *message)
 			for (size_t k = 0; k < image->names_count; k++)
 				yyjson_mut_arr_add_strcpy(doc, names, or_empty(image->names[k]));
 			yyjson_mut_obj_add_uint(doc, obj, "size_bytes", image->size_bytes);
-			ignore(ctl_print_json(import->ctl, doc, obj, false) != EXIT_OK); /* the final flush tells again */
+			ignore(ctl_print_json(import->ctl, doc, obj, false) !=
+			       EXIT_OK); /* the final flush tells again */
 		} else {
 			printf("%s", or_empty(image->id));
 			for (size_t k = 0; k < image->names_count; k++)
@@ -214,7 +218,8 @@ static int import_message(void *arg, const void *message)
 static int spool_input(int out, int signals, struct progress *progress, struct err *err)
 {
 	cleanup_free char *chunk = xcalloc(1, SPOOL_CHUNK);
-	struct pollfd pfd[] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+	struct pollfd pfd[] = { { .fd = STDIN_FILENO, .events = POLLIN },
+		                { .fd = signals, .events = POLLIN } };
 	uint64_t all = 0;
 
 	for (;;) {
@@ -241,7 +246,8 @@ static int spool_input(int out, int signals, struct progress *progress, struct e
 	}
 }
 
-static int import_file(struct ctl *ctl, const char *path, const char *shown, const char *name, struct err *err)
+static int import_file(struct ctl *ctl, const char *path, const char *shown, const char *name,
+                       struct err *err)
 {
 	const ctl_ImportRequest request = { .path = (char *)path, .name = (char *)name };
 	struct import import = { .ctl = ctl, .name = shown, .progress = progress_new() };
@@ -257,13 +263,15 @@ static int import_file(struct ctl *ctl, const char *path, const char *shown, con
 	progress_end(&import.progress);
 	if (rc == 0 && !import.done)
 		rc = err_set(err, CODE_INTERNAL, "the daemon ended without a result");
-	return rc;
+	/* the daemon names what it cannot open, not whose contents it does not understand */
+	return rc < 0 && !strstr(err->msg, path) ? err_wrap(err, "%s", shown) : rc;
 }
 
 static int import_stdin(struct ctl *ctl, const char *name, struct err *err)
 {
 	const char *tmp = getenv("TMPDIR");
-	cleanup_free char *dir = xasprintf("%s/coracle-import-XXXXXX", tmp && tmp[0] == '/' ? tmp : "/var/tmp");
+	cleanup_free char *dir =
+		xasprintf("%s/coracle-import-XXXXXX", tmp && tmp[0] == '/' ? tmp : "/var/tmp");
 	cleanup_free char *path = NULL;
 	struct progress progress = progress_new();
 	int signals = ctl_signals(ctl, err), rc = -1;
@@ -292,7 +300,8 @@ int verb_import(struct ctl *ctl, int argc, char **argv)
 {
 	const char *name = NULL;
 	const struct arg_option options[] = {
-		{ "name", 'n', ARG_TEXT, &name, "NAME", "call the image so, whatever the archive says" },
+		{ "name", 'n', ARG_TEXT, &name, "NAME",
+		  "call the image so, whatever the archive says" },
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 1, 1), rc;
 	cleanup_free char *path = NULL;
@@ -308,7 +317,8 @@ int verb_import(struct ctl *ctl, int argc, char **argv)
 		rc = import_stdin(ctl, name, &err);
 	} else {
 		path = realpath(argv[1], NULL);
-		rc = path ? import_file(ctl, path, argv[1], name, &err) : err_sys(&err, errno, "%s", argv[1]);
+		rc = path ? import_file(ctl, path, argv[1], name, &err)
+		          : err_sys(&err, errno, "%s", argv[1]);
 	}
 	return rc < 0 ? ctl_fail(ctl, &err) : ctl_flush(ctl);
 }

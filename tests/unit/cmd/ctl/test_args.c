@@ -37,7 +37,7 @@ static int parse(struct values *v, bool stop_early, char **argv)
 	return args_parse("ctl test", argc, argv, tables, 2, stop_early);
 }
 #define PARSE(v, stop, ...) parse(v, stop, argv = (char *[]){ (char *)"test", __VA_ARGS__, NULL })
-#define W(text) ((char *)(text))
+#define W(text)             ((char *)(text))
 
 static void values_come_attached_or_behind(void **arg)
 {
@@ -83,7 +83,8 @@ static void a_command_keeps_its_own_options(void **arg)
 	char **argv;
 
 	(void)arg;
-	assert_int_equal(PARSE(&v, true, W("-a"), W("image"), W("ls"), W("-q"), W("--"), W("x")), 5);
+	assert_int_equal(PARSE(&v, true, W("-a"), W("image"), W("ls"), W("-q"), W("--"), W("x")),
+	                 5);
 	assert_true(v.all && !v.quiet);
 	assert_string_equal(argv[3], "-q");
 	assert_string_equal(argv[4], "--");
@@ -134,9 +135,9 @@ static void help_aligns_and_breaks_lines(void **arg)
 	args_help(out, &(struct arg_table){ options, 2 });
 	fclose(out);
 	assert_string_equal(text, "  -a, --all                first\n"
-				  "                           second\n"
-				  "      --a-very-long-name-of-one VALUE\n"
-				  "                           text\n");
+	                          "                           second\n"
+	                          "      --a-very-long-name-of-one VALUE\n"
+	                          "                           text\n");
 	free(text);
 }
 

@@ -88,7 +88,9 @@ static void an_entry_is_time_stream_tag_and_text(void **arg)
 	struct log_entry e;
 
 	(void)arg;
-	assert_int_equal(log_entry_parse(STR("2026-11-25T02:23:13.000000001Z stdout F hello  world "), &e), 0);
+	assert_int_equal(
+		log_entry_parse(STR("2026-11-25T02:23:13.000000001Z stdout F hello  world "), &e),
+		0);
 	assert_true(str_eq_c(e.text, "hello  world "));
 	assert_false(e.is_stderr || e.partial);
 	assert_int_equal(log_entry_parse(STR("T stderr P:x piece"), &e), 0);
@@ -214,12 +216,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_entry_is_time_stream_tag_and_text),
-		cmocka_unit_test_setup_teardown(pieces_make_one_line_with_one_time, setup, teardown),
-		cmocka_unit_test_setup_teardown(an_unfinished_entry_waits_for_its_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(pieces_make_one_line_with_one_time, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(an_unfinished_entry_waits_for_its_end, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(the_tail_is_counted_in_entries, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_tail_longer_than_the_log_is_all_of_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_tail_longer_than_the_log_is_all_of_it, setup,
+		                                teardown),
 		cmocka_unit_test_setup_teardown(rotation_loses_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_log_that_is_not_there_yet_may_be_waited_for, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_log_that_is_not_there_yet_may_be_waited_for,
+		                                setup, teardown),
 		cmocka_unit_test(what_is_no_regular_file_is_refused),
 	};
 

@@ -9,16 +9,31 @@
 
 #include "cmd/ctl/resolve.h"
 
-#define POD(id_, ns_, name_) { .id = (char *)(id_), .metadata = { .name = (char *)(name_), .namespace = (char *)(ns_) } }
-#define CONTAINER(id_, pod_, name_, attempt_) \
-	{ .id = (char *)(id_), .pod_sandbox_id = (char *)(pod_), .metadata = { .name = (char *)(name_), .attempt = (attempt_) } }
+#define POD(id_, ns_, name_)                                                                       \
+	{                                                                                          \
+		.id = (char *)(id_), .metadata = {                                                 \
+			.name = (char *)(name_),                                                   \
+			.namespace = (char *)(ns_)                                                 \
+		}                                                                                  \
+	}
+#define CONTAINER(id_, pod_, name_, attempt_)                                                      \
+	{                                                                                          \
+		.id = (char *)(id_), .pod_sandbox_id = (char *)(pod_), .metadata = {               \
+			.name = (char *)(name_),                                                   \
+			.attempt = (attempt_)                                                      \
+		}                                                                                  \
+	}
 
 static const cri_PodSandbox pods[] = {
-	POD("aa01", "default", "web"), POD("aa02", "other", "web"), POD("bb03", "default", "db"), POD("cafe", "default", "solo"),
+	POD("aa01", "default", "web"),
+	POD("aa02", "other", "web"),
+	POD("bb03", "default", "db"),
+	POD("cafe", "default", "solo"),
 };
 static const cri_Container containers[] = {
-	CONTAINER("1111", "aa01", "app", 0), CONTAINER("1122", "aa01", "app", 1), CONTAINER("1133", "aa02", "app", 0),
-	CONTAINER("2211", "bb03", "side", 3), CONTAINER("2222", "bb03", "side", 1), CONTAINER("3311", "cafe", "solo", 0),
+	CONTAINER("1111", "aa01", "app", 0),  CONTAINER("1122", "aa01", "app", 1),
+	CONTAINER("1133", "aa02", "app", 0),  CONTAINER("2211", "bb03", "side", 3),
+	CONTAINER("2222", "bb03", "side", 1), CONTAINER("3311", "cafe", "solo", 0),
 	CONTAINER("4411", "bb03", "33", 0),
 };
 static const struct objects objects = { pods, 4, containers, 7 };
@@ -65,7 +80,8 @@ static void a_name_in_two_pods_needs_the_pod(void **arg)
 {
 	(void)arg;
 	expect_none("app", CODE_INVALID_ARGUMENT, "may be any of");
-	expect_none("web/app", CODE_INVALID_ARGUMENT, "may be any of"); /* two pods are called web */
+	expect_none("web/app", CODE_INVALID_ARGUMENT,
+	            "may be any of"); /* two pods are called web */
 }
 
 static void a_name_goes_before_the_beginning_of_an_id(void **arg)

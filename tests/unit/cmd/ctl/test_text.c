@@ -38,8 +38,8 @@ static void columns_are_as_wide_as_their_widest_cell(void **arg)
 	table_add(&table, "%s", "");
 	text = printed(&table);
 	assert_string_equal(text, "NAME    SIZE   WHAT\n"
-				  "a      12345   x\n"
-				  "b\xc3\xa4\xc3\xa4r       7   -\n");
+	                          "a      12345   x\n"
+	                          "b\xc3\xa4\xc3\xa4r       7   -\n");
 	free(text);
 	table_release(&table);
 }
@@ -50,7 +50,7 @@ static void what_a_terminal_obeys_is_not_printed(void **arg)
 
 	(void)arg;
 	text = text_clean("a\x1b[31mb\n\x7f\xc2\x9b"
-			  "c\xff\xc3\xa9\xe2\x82");
+	                  "c\xff\xc3\xa9\xe2\x82");
 	assert_string_equal(text, "a?[31mb???c?\xc3\xa9??");
 	free(text);
 }
