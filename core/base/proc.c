@@ -85,6 +85,32 @@ int proc_state(pid_t pid, char *ret_state)
 	return read_stat(pid, ret_state, &ticks);
 }
 
+int proc_catches(pid_t pid, int sig)
+{
+	char path[32], text[4096];
+	static const char digits[] = "0123456789abcdef";
+	const char *line;
+	uint64_t mask = 0;
+	int rc;
+
+	if (str_format(path, sizeof(path), "/proc/%d/status", (int)pid) < 0)
+		return -EINVAL;
+	rc = read_small(path, text, sizeof(text));
+	if (rc < 0)
+		return rc;
+	line = strstr(text, "\nSigCgt:\t");
+	if (!line)
+		return -EPROTO;
+	for (line += strlen("\nSigCgt:\t"); *line && *line != '\n'; line++) {
+		const char *digit = strchr(digits, *line);
+
+		if (!digit)
+			return -EPROTO;
+		mask = mask << 4 | (uint64_t)(digit - digits);
+	}
+	return (int)(mask >> (sig - 1) & 1);
+}
+
 bool proc_is_alive(pid_t pid, uint64_t start_ticks)
 {
 	uint64_t ticks;

@@ -23,6 +23,7 @@
 #define OUTPUT_MAX	(16 * 1024 * 1024)
 #define RUNTIME_LOG_MAX (256 * 1024)
 #define GROUP_KILL_MS	5000
+#define RUNTIME_END_MS	2000 /* from the end of its process to its own */
 
 struct exec_op {
 	struct op op;
@@ -35,7 +36,7 @@ struct exec_op {
 	char pid_file[BUNDLE_PATH_SIZE], process[BUNDLE_PATH_SIZE], log[BUNDLE_PATH_SIZE];
 	struct child *child;
 	struct loop_timer timeout;
-	bool timed_out;
+	bool timed_out, killing;
 	char *out, *errout;
 	size_t out_len, errout_len;
 	int exit_code;
@@ -251,22 +252,30 @@ static void exec_ended(void *arg, const struct child_result *r)
 	op_resume(op, STEP_DONE);
 }
 
+/*
+ * The group first: then the runtime, which is the process's parent, reaps it and ends. Killed before, it would leave a zombie to
+ * an init of the container that may reap nothing. A runtime that does not end then is killed, too.
+ */
 static void exec_kill(struct exec_op *eo)
 {
 	const struct container *c = container_get(eo->op.life->state, eo->op.id);
 	struct err err = { 0 };
 
-	if (eo->child)
+	if (eo->killing && eo->child) {
 		child_kill(eo->child);
+		return;
+	}
+	eo->killing = true;
 	if (c)
 		ignore(group_submit(eo->op.life, NULL, c, group_remove, eo->group, 0, &err)); /* undo does it again */
+	loop_timer_arm_in(eo->op.life->loop, &eo->timeout, RUNTIME_END_MS);
 }
 
 static void exec_timed_out(void *arg)
 {
 	struct exec_op *eo = arg;
 
-	eo->timed_out = true;
+	eo->timed_out |= !eo->killing;
 	exec_kill(eo);
 }
 
@@ -284,7 +293,7 @@ static enum step spawn_run(struct op *op)
 
 	if (eo->child) {
 		/* run again because the client went away */
-		if (op->cancelled)
+		if (op->cancelled && !eo->killing)
 			exec_kill(eo);
 		return STEP_WAIT;
 	}

@@ -2,8 +2,9 @@
  *
  * StopContainer: ask, wait, kill, wait. Completion comes only from the released EXITED.
  *
- * Several stops of one container may run side by side, each with its own time-out: the shortest decides. The signal is sent
- * once per container; SIGKILL as often as it takes.
+ * Several stops of one container may run side by side, each with its own time-out: the shortest decides. The signal is delivered
+ * once per container; SIGKILL as often as it takes. What the init of a PID namespace has no handler for the kernel discards, so a
+ * stop right behind a start would be lost with a program that had no time to install its own: it is sent again until it is caught.
  */
 #include <errno.h>
 #include <signal.h>
@@ -18,13 +19,16 @@
 #include "core/base/sys.h"
 #include "core/life/life_internal.h"
 
-#define KILL_AGAIN_MS 2000
+#define KILL_AGAIN_MS	2000
+#define CATCH_POLL_MIN_MS 20
+#define CATCH_POLL_MAX_MS 1000
 
 struct container_stop {
 	struct op op;
 	bool own_turn;
 	bool asked; /* the signal of this op went out, or another op's did */
 	int64_t timeout_ms, kill_at_ns;
+	int64_t poll_ms; /* until init has a handler */
 	int kills;
 	int signal;
 	struct exit_wait wait;
@@ -89,6 +93,15 @@ static void send_signal(const struct container *c, int signal)
 	ignore(sys_pidfd_send_signal(pidfd, signal)); /* the wait that follows tells */
 }
 
+/* True when the signal went out to somebody who does not discard it. */
+static bool ask(const struct container *c, int signal)
+{
+	int caught = c->shared_pid || signal == SIGKILL ? 1 : proc_catches(c->pid, signal);
+
+	send_signal(c, signal);
+	return caught != 0;
+}
+
 static enum step turn_run(struct op *op)
 {
 	struct container_stop *cs = stop_of(op);
@@ -151,9 +164,11 @@ static enum step wait_run(struct op *op)
 	if (!cs->kill_at_ns)
 		cs->kill_at_ns = now + MAX(cs->timeout_ms, 0) * NS_PER_MS;
 	if (!cs->asked && cs->timeout_ms > 0)
-		send_signal(c, cs->signal);
-	cs->asked = true;
+		cs->asked = ask(c, cs->signal);
+	if (!cs->asked && cs->timeout_ms > 0)
+		cs->poll_ms = MIN(MAX(2 * cs->poll_ms, CATCH_POLL_MIN_MS), CATCH_POLL_MAX_MS);
 	if (now >= cs->kill_at_ns) {
+		cs->asked = true;
 		send_signal(c, SIGKILL);
 		/* the usual one dies at once; one that does not is in D state, and named */
 		if (c->pid && cs->kills++ == 1)
@@ -161,7 +176,8 @@ static enum step wait_run(struct op *op)
 				 "init %d does not die of SIGKILL: it hangs in the kernel", (int)c->pid);
 		cs->kill_at_ns = now + KILL_AGAIN_MS * NS_PER_MS;
 	}
-	loop_timer_arm(op->life->loop, &op->timer, cs->kill_at_ns);
+	loop_timer_arm(op->life->loop, &op->timer,
+		       cs->asked ? cs->kill_at_ns : MIN(cs->kill_at_ns, now + cs->poll_ms * NS_PER_MS));
 	return STEP_WAIT;
 }
 

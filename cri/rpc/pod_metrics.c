@@ -19,7 +19,8 @@
 #include "cri/rpc/handlers.h"
 
 #define BASE_KEYS 5 /* pod, namespace, container, id, image */
-#define KEYS_MAX  (BASE_KEYS + 2)
+#define MORE_KEYS 4
+#define KEYS_MAX  (BASE_KEYS + MORE_KEYS)
 
 /* clang-format off */
 #define METRICS(X)                                                                                                              \
@@ -64,6 +65,11 @@
 	X(FS_INODES,	   "container_fs_inodes_total",			 GAUGE,	  "Inodes of the file system",			  "device", NULL) \
 	X(FS_LIMIT,	   "container_fs_limit_bytes",			 GAUGE,	  "Size of the file system",			  "device", NULL) \
 	X(FS_USAGE,	   "container_fs_usage_bytes",			 GAUGE,	  "Bytes in the container's writable layer",	  "device", NULL) \
+	X(FS_READS,	   "container_fs_reads_total",			 COUNTER, "Reads from the device",			  "device", NULL) \
+	X(FS_READ_BYTES,   "container_fs_reads_bytes_total",		 COUNTER, "Bytes read from the device",			  "device", NULL) \
+	X(FS_WRITES,	   "container_fs_writes_total",			 COUNTER, "Writes to the device",			  "device", NULL) \
+	X(FS_WRITE_BYTES,  "container_fs_writes_bytes_total",		 COUNTER, "Bytes written to the device",		  "device", NULL) \
+	X(BLKIO,	   "container_blkio_device_usage_total",	 COUNTER, "Bytes moved from and to the device", "device", "major", "minor", "operation") \
 	X(HUGETLB_USAGE,   "container_hugetlb_usage_bytes",		 GAUGE,	  "Bytes of huge pages in use",			  "pagesize", NULL) \
 	X(HUGETLB_MAX,	   "container_hugetlb_max_usage_bytes",		 GAUGE,	  "Most bytes of huge pages ever in use",	  "pagesize", NULL) \
 	X(RX_BYTES,	   "container_network_receive_bytes_total",	      COUNTER, "Bytes received",		  "interface", NULL) \
@@ -76,7 +82,7 @@
 	X(TX_ERRORS,	   "container_network_transmit_errors_total",	      COUNTER, "Errors on sending",		  "interface", NULL)
 
 enum metric {
-#define ENUM(id, name, type, help, key, key2) id,
+#define ENUM(id, ...) id,
 	METRICS(ENUM)
 #undef ENUM
 	METRIC_COUNT,
@@ -85,9 +91,9 @@ enum metric {
 static const struct {
 	const char *name, *help;
 	cri_MetricType type;
-	const char *keys[2]; /* beyond the base keys */
+	const char *keys[MORE_KEYS]; /* beyond the base keys */
 } metrics[METRIC_COUNT] = {
-#define ROW(id, name, type, help, key, key2) [id] = { name, help, cri_MetricType_##type, { key, key2 } },
+#define ROW(id, name, type, help, ...) [id] = { name, help, cri_MetricType_##type, { __VA_ARGS__ } },
 	METRICS(ROW)
 #undef ROW
 };
@@ -142,32 +148,36 @@ static bool series_init(struct series *s, struct pb_arena *arena, size_t max, in
 	return !s->full;
 }
 
-static void add(struct series *s, enum metric metric, const char *label, const char *label2,
-                uint64_t value)
+static void add_labels(struct series *s, enum metric metric, const char *const *labels, size_t nlabels, uint64_t value)
 {
-	size_t n = BASE_KEYS + (label ? 1 : 0) + (label2 ? 1 : 0);
 	const char **values = s->full || s->count == s->max
 	                              ? NULL
-	                              : pb_arena_alloc(s->arena, n * sizeof(*values));
+	                              : pb_arena_alloc(s->arena, (BASE_KEYS + nlabels) * sizeof(*values));
 
 	if (!values) {
 		s->full = true;
 		return;
 	}
 	memcpy(values, s->base, sizeof(s->base));
-	if (label)
-		values[BASE_KEYS] = label;
-	if (label2)
-		values[BASE_KEYS + 1] = label2;
+	for (size_t i = 0; i < nlabels; i++)
+		values[BASE_KEYS + i] = labels[i];
 	s->items[s->count++] = (cri_Metric){
 		.name = (char *)metrics[metric].name,
 		.timestamp = s->time_ns,
 		.metric_type = metrics[metric].type,
 		.label_values = (char **)values,
-		.label_values_count = (pb_size_t)n,
+		.label_values_count = (pb_size_t)(BASE_KEYS + nlabels),
 		.has_value = true,
 		.value = { value },
 	};
+}
+
+static void add(struct series *s, enum metric metric, const char *label, const char *label2,
+                uint64_t value)
+{
+	const char *const labels[] = { label, label2 };
+
+	add_labels(s, metric, labels, (label ? 1 : 0) + (label2 ? 1 : 0), value);
 }
 
 static void add_plain(struct series *s, const struct stats_container *sc, const struct container *c)
@@ -223,6 +233,24 @@ static void add_pressure(struct series *s, const struct cgroup_psi *psi, enum me
 	add(s, waiting, NULL, NULL, psi->some.total_us / us_per_s);
 }
 
+static void add_device(struct series *s, const struct cgroup_io *io)
+{
+	const char *device = pb_arena_printf(s->arena, "%u:%u", io->major, io->minor);
+	const char *major = pb_arena_printf(s->arena, "%u", io->major);
+	const char *minor = pb_arena_printf(s->arena, "%u", io->minor);
+
+	if (!device || !major || !minor) {
+		s->full = true;
+		return;
+	}
+	add(s, FS_READS, device, NULL, io->reads);
+	add(s, FS_READ_BYTES, device, NULL, io->read_bytes);
+	add(s, FS_WRITES, device, NULL, io->writes);
+	add(s, FS_WRITE_BYTES, device, NULL, io->write_bytes);
+	add_labels(s, BLKIO, (const char *const[]){ device, major, minor, "Read" }, MORE_KEYS, io->read_bytes);
+	add_labels(s, BLKIO, (const char *const[]){ device, major, minor, "Write" }, MORE_KEYS, io->write_bytes);
+}
+
 static void add_container(struct series *s, const struct cri *cri,
                           const struct stats_result *result, const struct stats_container *sc,
                           const struct container *c)
@@ -242,6 +270,8 @@ static void add_container(struct series *s, const struct cri *cri,
 	add(s, FS_LIMIT, device, NULL, result->disk.total_bytes);
 	/* 0 until it was measured for the first time */
 	add(s, FS_USAGE, device, NULL, sc->layer.bytes);
+	for (size_t i = 0; i < cg->nio; i++)
+		add_device(s, &cg->io[i]);
 	for (size_t i = 0; i < cg->nhugetlb; i++) {
 		add(s, HUGETLB_USAGE, cg->hugetlb[i].page_size, NULL, cg->hugetlb[i].usage);
 		add(s, HUGETLB_MAX, cg->hugetlb[i].page_size, NULL, cg->hugetlb[i].max_usage);
@@ -303,7 +333,7 @@ static enum built pod_metrics(const struct cri *cri, const struct stats_result *
 
 		if (!sc->usage.has || !c || !container_is_visible(c))
 			continue; /* nothing to measure */
-		if (!series_init(&s, arena, METRIC_COUNT + 2 * CGROUP_PAGE_SIZES_MAX,
+		if (!series_init(&s, arena, METRIC_COUNT + 2 * CGROUP_PAGE_SIZES_MAX + 6 * CGROUP_IO_MAX,
 		                 sc->usage.cgroup.time_ns))
 			return NO_ROOM;
 		s.base[0] = sb->name;

@@ -11,6 +11,7 @@ focus=${1:-}
 coracle=${CORACLE:-$top/build/coracle}
 peers=$top/build/peers
 work=$(mktemp -d /var/tmp/coracle-conformance.XXXXXX)
+chmod 711 "$work" # pods with user namespaces look for their files as other users
 root=$work/root state=$work/state
 pids=()
 passed=0 failed=0 skipped=0

@@ -613,6 +613,8 @@ static void every_advertised_metric_has_help_and_is_there(void **arg)
 	cg->cpu_quota_us = 20000;
 	cg->memory_psi.has = cg->io_psi.has = true;
 	cg->io_psi.full.total_us = 3000000;
+	cg->nio = 1;
+	cg->io[0] = (struct cgroup_io){ .major = 254, .minor = 1, .reads = 2, .read_bytes = 8192 };
 	cg->nhugetlb = 1;
 	assert_int_equal(str_copy(cg->hugetlb[0].page_size, 16, "2MB"), 0);
 	f->query.disk = (struct stats_disk){ true, 1000, 500, 100, 50 };
@@ -634,7 +636,7 @@ static void every_advertised_metric_has_help_and_is_there(void **arg)
 		assert_int_equal(m->label_values_count, d->label_keys_count);
 		assert_int_equal(m->metric_type == cri_MetricType_COUNTER,
 		                 ends_with(d->name, "_total")
-		                         ? !starts_with(d->name, "container_fs_")
+		                         ? !starts_with(d->name, "container_fs_inodes")
 		                         : ends_with(d->name, "_failcnt"));
 	}
 	assert_int_equal(value_of(&resp.pod_metrics[0], "container_cpu_usage_seconds_total"), 7);
