@@ -87,22 +87,29 @@ struct run {
 
 /* ------------------------------------------------------------------------------------------------------ messages */
 
-/* Keys and file names come from outside: what would move the cursor does not reach a terminal. */
-static void print_clean(FILE *out, const char *text)
+/* One line on stderr, in one piece. Keys and file names come from outside: what would move a cursor is masked. */
+static PRINTF_LIKE(1, 2) void say(const char *fmt, ...)
 {
-	for (; *text; text++)
-		putc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
+	char line[4096];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	for (char *c = line; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+	fprintf(stderr, "coracle: migrate-config: %s\n", line);
 }
 
 static void complain(const char *file, const char *kind, const struct migrate_message *message)
 {
-	fputs("coracle: migrate-config: ", stderr);
-	print_clean(stderr, file);
+	char place[32] = "";
+
 	if (message->place.line)
-		fprintf(stderr, ":%u:%u", message->place.line, message->place.col);
-	fprintf(stderr, ": %s: ", kind);
-	print_clean(stderr, message->text);
-	fprintf(stderr, " [%s]\n", migrate_code_name(message->code));
+		snprintf(place, sizeof(place), ":%u:%u", message->place.line, message->place.col);
+	say("%s%s: %s: %s [%s]", file, place, kind, message->text,
+	    migrate_code_name(message->code));
 }
 
 static void fail_work(struct run *run, struct work *work)
@@ -147,9 +154,8 @@ struct option {
 
 static int usage_error(const char *text, const char *culprit)
 {
-	fprintf(stderr, "coracle: migrate-config: %s '", text);
-	print_clean(stderr, culprit);
-	fprintf(stderr, "'\nTry 'coracle migrate-config --help'.\n");
+	say("%s '%s'", text, culprit);
+	fputs("Try 'coracle migrate-config --help'.\n", stderr);
 	return -1;
 }
 
@@ -404,12 +410,11 @@ static int read_existing(struct run *run, const char *path, char **ret_text)
 static void print_conf_line(const struct run *run)
 {
 	size_t now = run->nconf.all - run->nconf.later;
+	char later[64] = "";
 
-	fprintf(stderr, "coracle: migrate-config: %s: %zu setting%s written", run->opt.conf_out,
-	        now, now == 1 ? "" : "s");
 	if (run->nconf.later)
-		fprintf(stderr, ", %zu noted for a later version", run->nconf.later);
-	fputs("\n", stderr);
+		snprintf(later, sizeof(later), ", %zu noted for a later version", run->nconf.later);
+	say("%s: %zu setting%s written%s", run->opt.conf_out, now, now == 1 ? "" : "s", later);
 }
 
 /* @do_write false: only see whether it could be. */
@@ -478,14 +483,9 @@ static void replace(struct run *run, struct work *work, const char *suffix)
 	}
 	if (run->opt.quiet)
 		return;
-	fputs("coracle: migrate-config: ", stderr);
-	print_clean(stderr, work->file.name);
-	fprintf(stderr, ": %zu setting%s removed%s%s", work->edit.removed,
-	        work->edit.removed == 1 ? "" : "s", *work->edit.kept ? ", kept " : "",
-	        work->edit.kept);
-	if (backup)
-		fprintf(stderr, " (backup: %s)", backup);
-	fputs("\n", stderr);
+	say("%s: %zu setting%s removed%s%s%s%s%s", work->file.name, work->edit.removed,
+	    work->edit.removed == 1 ? "" : "s", *work->edit.kept ? ", kept " : "", work->edit.kept,
+	    backup ? " (backup: " : "", or_empty(backup), backup ? ")" : "");
 }
 
 /* --------------------------------------------------------------------------------------------------------- modes */
@@ -605,8 +605,7 @@ static void do_work(struct run *run)
 		}
 		migrate_file_tidy(&run->work[i].file);
 		if (run->opt.verbose && !run->opt.quiet)
-			fprintf(stderr, "coracle: migrate-config: %s: nothing to do\n",
-			        run->work[i].file.name);
+			say("%s: nothing to do", run->work[i].file.name);
 	}
 }
 
