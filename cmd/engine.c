@@ -84,11 +84,11 @@ static int boot_identity(const char *root, struct boot *ret, struct err *err)
 
 static enum engine_home home_of(const struct boot *now, const struct boot *then)
 {
-	bool same_boot = !memcmp(now->boot_id, then->boot_id, sizeof(now->boot_id));
+	bool same_boot = memcmp(now->boot_id, then->boot_id, sizeof(now->boot_id)) == 0;
 
 	if (!then->seq)
 		return HOME_NEW;
-	if (memcmp(now->machine_id, then->machine_id, sizeof(now->machine_id)) ||
+	if (memcmp(now->machine_id, then->machine_id, sizeof(now->machine_id)) != 0 ||
 	    now->ino != then->ino)
 		return HOME_AWAY;
 	if (same_boot &&

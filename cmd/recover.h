@@ -32,6 +32,6 @@ void recover_print_owed(const char *plugin, const struct owed *owed);
 /* The subcommands; an exit status. */
 int recover_timeline(const struct config *config, const char *id, bool json); /* NULL: everything */
 int recover_explain(struct recover *r, const char *id);
-int recover_at(const struct config *config, const char *seq);
+int recover_at(const struct config *config, const char *text);
 
 #endif

@@ -50,7 +50,7 @@ static bool name_is(const char *text, const char *owner, const char *name)
 
 	if (!slash)
 		return streq(text, or_empty(name));
-	return strlen(or_empty(owner)) == len && !strncmp(text, owner, len) &&
+	return strlen(or_empty(owner)) == len && !strncmp(text, or_empty(owner), len) &&
 	       streq(slash + 1, or_empty(name));
 }
 

@@ -96,7 +96,7 @@ int ctl_pull(struct ctl *ctl, const char *ref, const char *creds, const char **r
 	rc = grpc_client_stream(ctl->client, &call, &message, pull_message, &pull, err);
 	progress_end(&pull.progress);
 	if (rc < 0)
-		return err_wrap(err, "%s", ref);
+		return strstr(err->msg, ref) ? -1 : err_wrap(err, "%s", ref);
 	if (!pull.id)
 		return err_set(err, CODE_INTERNAL, "%s: the daemon ended without a result", ref);
 	*ret_id = pull.id;
@@ -142,7 +142,7 @@ static void print_id(struct ctl *ctl, const char *id)
 
 int verb_pull(struct ctl *ctl, int argc, char **argv)
 {
-	const char *creds = NULL, *id;
+	const char *creds = NULL, *id = "";
 	const struct arg_option options[] = {
 		{ "creds", 'u', ARG_TEXT, &creds, "USER[:PASSWORD]",
 		  "log in to the registry; without PASSWORD it is asked for,\nor read from standard input" },

@@ -35,6 +35,7 @@ fail() {
 start_daemon() {
 	"$CORACLE" daemon --root "$root" --state "$state" >>"$work/daemon.log" 2>&1 &
 	echo $! >"$work/pid"
+	disown # bash need not tell that it was killed
 	ctl --wait 20 ps -q >/dev/null
 }
 
