@@ -223,13 +223,18 @@ static int open_run(struct engine *e, struct err *err)
 		.timeout_ms = e->config->cni_timeout_ms,
 	};
 	cleanup_free char *ops = xasprintf("%s/ops", e->config->state);
+	cleanup_free char *answers = xasprintf("%s/runtimes.json", e->config->state);
 	int rc;
 
 	e->cgroups = cgroup_host_new(err);
 	if (!e->cgroups)
 		return err_wrap(err, "cgroups");
 	e->runtime = runtime_new(&(struct runtime_args){
-		.loop = e->loop, .config = e->config, .state = e->config->state });
+		.loop = e->loop,
+		.config = e->config,
+		.state = e->config->state,
+		.cache = e->mode == ENGINE_INSPECT ? NULL : answers,
+	});
 	if (e->mode != ENGINE_INSPECT) {
 		rc = fsx_mkdir_p(ops, 0700);
 		if (rc < 0)

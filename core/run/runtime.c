@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/base/buf.h"
@@ -22,6 +23,7 @@
 #include "core/base/fsx.h"
 #include "core/base/mem.h"
 #include "core/run/cgroup.h"
+#include "core/run/probe_cache.h"
 
 #define PROBE_MS             5000
 #define REFRESH_NS           (10 * NS_PER_S)
@@ -39,6 +41,7 @@ struct runtime {
 	struct loop *loop;
 	char *root; /* <state>/runtime */
 	char *path;
+	char *cache_path; /* NULL: none */
 	int64_t probe_ms;
 	struct runtime_info *infos;
 	char **wanted; /* as configured, by index: a path or a name */
@@ -202,16 +205,36 @@ struct probe {
 	struct runtime *runtime;
 	size_t index;
 	int pending; /* answers to come */
+	struct stat file; /* of the program, before it was asked */
 	struct {
 		struct child_args args;
 		struct child *child; /* while it runs */
 		char *argv[3];
 		char *text; /* stdout; NULL: failed */
+		bool refused; /* it ran, and said no */
 		struct err err;
 	} ask[2];
 };
 
 enum { ASK_VERSION, ASK_FEATURES };
+
+/* For the next start. Only what is final: a program that was killed or hung may answer another time. */
+static void remember(const struct probe *probe, const struct runtime_info *info)
+{
+	const struct runtime *runtime = probe->runtime;
+	cleanup(probe_cache_free) struct probe_cache *cache = NULL;
+	struct stat now;
+
+	if (!runtime->cache_path || !probe->file.st_ino || !probe->ask[ASK_VERSION].text ||
+	    (!probe->ask[ASK_FEATURES].text && !probe->ask[ASK_FEATURES].refused) ||
+	    stat(info->path, &now) < 0 || now.st_ino != probe->file.st_ino ||
+	    now.st_dev != probe->file.st_dev) /* which of the two did answer? */
+		return;
+	cache = probe_cache_open(runtime->cache_path);
+	probe_cache_put(cache, info->path, &probe->file, probe->ask[ASK_VERSION].text,
+	                probe->ask[ASK_FEATURES].text);
+	probe_cache_save(cache);
+}
 
 static void probe_conclude(struct probe *probe)
 {
@@ -222,8 +245,10 @@ static void probe_conclude(struct probe *probe)
 		info->problem = xstrdup(probe->ask[ASK_VERSION].err.msg);
 	else if (runtime_parse_version(str_of(probe->ask[ASK_VERSION].text), info, &err) < 0)
 		info->problem = xasprintf("%s --version: %s", info->path, err.msg);
-	else if (probe->ask[ASK_FEATURES].text &&
-	         runtime_parse_features(str_of(probe->ask[ASK_FEATURES].text), info, &err) == 0)
+	else
+		remember(probe, info);
+	if (!info->problem && probe->ask[ASK_FEATURES].text &&
+	    runtime_parse_features(str_of(probe->ask[ASK_FEATURES].text), info, &err) == 0)
 		info->features_json = take_ptr(probe->ask[ASK_FEATURES].text);
 	free(probe->ask[ASK_VERSION].text);
 	free(probe->ask[ASK_FEATURES].text);
@@ -235,6 +260,9 @@ static void probe_answer(struct probe *probe, int which, const struct child_resu
 	probe->ask[which].child = NULL;
 	if (child_check(&probe->ask[which].args, result, &probe->ask[which].err) == 0)
 		probe->ask[which].text = xstrndup(result->out, result->out_len);
+	else
+		probe->ask[which].refused = WIFEXITED(result->wstatus) && !result->stuck &&
+		                            !result->timed_out && !result->cancelled;
 	if (--probe->pending == 0)
 		probe_conclude(probe);
 }
@@ -258,6 +286,8 @@ static void probe_start(struct runtime *runtime, struct loop *loop, size_t i)
 	struct probe *probe = &runtime->probes[i];
 
 	*probe = (struct probe){ .runtime = runtime, .index = i, .pending = 2 };
+	if (stat(info->path, &probe->file) < 0)
+		probe->file.st_ino = 0;
 	for (int a = 0; a < 2; a++) {
 		struct child_args *args = &probe->ask[a].args;
 
@@ -293,17 +323,49 @@ static void on_time_up(void *arg)
 	*time_up = true;
 }
 
+/* Handlers whose program has answered an earlier start; the others are left to be asked. */
+static size_t recall_all(struct runtime *runtime)
+{
+	cleanup(probe_cache_free) struct probe_cache *cache =
+		runtime->cache_path ? probe_cache_open(runtime->cache_path) : NULL;
+	size_t unknown = 0;
+
+	for (size_t i = 0; i < runtime->count; i++) {
+		struct probe *probe = &runtime->probes[i];
+		const char *path = runtime->infos[i].path;
+
+		if (!path)
+			continue;
+		*probe = (struct probe){ .runtime = runtime, .index = i };
+		if (cache && stat(path, &probe->file) == 0 &&
+		    probe_cache_find(cache, path, &probe->file, &probe->ask[ASK_VERSION].text,
+		                     &probe->ask[ASK_FEATURES].text)) {
+			probe->file.st_ino = 0; /* nothing new to remember */
+			probe_conclude(probe);
+		}
+		unknown += !runtime->infos[i].version;
+	}
+	return unknown;
+}
+
 /* Ask all, wait for all; who has not answered by then has a problem, and its child is left to its fate. */
 static void probe_all(struct runtime *runtime)
 {
 	bool time_up = false;
 	struct loop_timer timer;
 	struct err err = { 0 };
-	struct loop *loop = loop_new(&err);
+	struct loop *loop;
 
+	if (recall_all(runtime) == 0)
+		return;
+	loop = loop_new(&err);
 	for (size_t i = 0; i < runtime->count; i++) {
-		if (!runtime->infos[i].path)
+		if (!runtime->infos[i].path || runtime->infos[i].version)
 			continue;
+		if (runtime->infos[i].problem) { /* a remembered answer that is none */
+			free(runtime->infos[i].problem);
+			runtime->infos[i].problem = NULL;
+		}
 		if (!loop)
 			runtime->infos[i].problem =
 				xasprintf("%s could not be asked for its version: %s",
@@ -429,6 +491,7 @@ struct runtime *runtime_new(const struct runtime_args *args)
 		.path = args->path ? xstrdup(args->path)
 		                   : xasprintf("%s%s%s", or_empty(env), env && env[0] ? ":" : "",
 		                               usual_path),
+		.cache_path = xstrdup(args->cache),
 		.probe_ms = args->probe_ms > 0 ? args->probe_ms : PROBE_MS,
 	};
 	host_limits_detect(&runtime->limits);
@@ -471,6 +534,7 @@ void runtime_free(struct runtime *runtime)
 	free(runtime->probes);
 	free(runtime->root);
 	free(runtime->path);
+	free(runtime->cache_path);
 	free(runtime);
 }
 

@@ -3,7 +3,7 @@
  * The OCI runtimes (crun, runc, anything with their command line): which there are, what each can carry, how it is called
  * and what its answers mean.
  *
- * Each handler is probed once, at start, by a child; later lookups are table reads. A handler that cannot be used is kept
+ * Each handler is probed once, by a child at the first start; later lookups are table reads. A handler that cannot be used is kept
  * with its reason: the daemon runs, RuntimeReady says why.
  *
  * Thread: loop only, but for the pure functions at the end.
@@ -32,11 +32,13 @@ struct runtime_args {
 	const struct config *config;
 	const char *state; /* runtimes' --root is <state>/runtime */
 	const char *path;  /* search path; NULL: $PATH, then the usual directories */
+	const char *cache; /* file that keeps the answers (probe_cache.h); NULL: ask at each start */
 	int64_t probe_ms; /* 0: 5 s; a runtime that has not answered by then is a problem of that handler */
 };
 
 /*
- * runtime_new - look the handlers up and ask each for its version and features, all at the same time.
+ * runtime_new - look the handlers up and ask each for its version and features, all at the same time, unless the cache has the
+ * answers of that very file.
  * Returns: never NULL; what is wrong with a handler is in its problem. Runs a loop of its own meanwhile (milliseconds).
  */
 NODISCARD struct runtime *runtime_new(const struct runtime_args *args);

@@ -130,6 +130,110 @@ static void without_any_runtime_the_paths_tried_are_named(void **arg)
 	assert_non_null(strstr(err.msg, "neither crun nor runc was found in /tmp/test-runtime-"));
 }
 
+/* A daemon that is started again: the answers of the first one are in <dir>/answers. */
+static void start_again(struct fixture *f)
+{
+	cleanup_free char *answers = xasprintf("%s/answers", f->dir);
+
+	runtime_free(f->runtime);
+	f->runtime = runtime_new(&(struct runtime_args){ .loop = f->loop,
+	                                                 .config = &f->config,
+	                                                 .state = "/run/x",
+	                                                 .path = f->dir,
+	                                                 .cache = answers });
+}
+
+static size_t calls_of(const struct fixture *f, const char *name)
+{
+	cleanup_free char *path = xasprintf("%s/%s.calls", f->dir, name), *text = NULL;
+	size_t len, lines = 0;
+
+	if (fsx_read(AT_FDCWD, path, 65536, &text, &len) < 0)
+		return 0;
+	for (size_t i = 0; i < len; i++)
+		lines += text[i] == '\n';
+	return lines;
+}
+
+static void a_runtime_that_has_not_changed_is_not_asked_again(void **arg)
+{
+	struct fixture *f = *arg;
+
+	script(f, "runc",
+	       "case \"$*\" in --version) echo 'runc version 1.1.5' ;; features) echo "
+	       "'{\"ociVersionMin\":\"1.0.0\",\"mountOptions\":[\"rro\"]}' ;; esac\n");
+	script(f, "crun", VERSION_OF("crun", "1.8.1"));
+	start_again(f);
+	assert_int_equal(calls_of(f, "crun"), 2);
+	assert_int_equal(calls_of(f, "runc"), 2);
+	start_again(f);
+	assert_int_equal(calls_of(f, "crun"), 2);
+	assert_int_equal(calls_of(f, "runc"), 2);
+	assert_string_equal(runtime_at(f->runtime, 0)->version, "1.8.1");
+	assert_null(runtime_at(f->runtime, 0)->features_json);
+	assert_string_equal(runtime_at(f->runtime, 1)->version, "1.1.5");
+	assert_true(runtime_has(runtime_at(f->runtime, 1), RUNTIME_RRO));
+	assert_non_null(runtime_at(f->runtime, 1)->features_json);
+}
+
+static void a_runtime_that_was_replaced_is_asked_again(void **arg)
+{
+	struct fixture *f = *arg;
+
+	script(f, "crun", VERSION_OF("crun", "1.8.1"));
+	start_again(f);
+	script(f, "crun", VERSION_OF("crun", "1.9.2"));
+	start_again(f);
+	assert_string_equal(runtime_default(f->runtime)->version, "1.9.2");
+	assert_int_equal(calls_of(f, "crun"), 4);
+	start_again(f);
+	assert_string_equal(runtime_default(f->runtime)->version, "1.9.2");
+	assert_int_equal(calls_of(f, "crun"), 4);
+}
+
+static void damaged_answers_are_asked_for_again(void **arg)
+{
+	static const char *const damage[] = {
+		"", "\xff\xfe", "{", "[]", "{\"v1\":[]}", "{\"v1\":7}", "{\"v2\":{}}"
+	};
+	struct fixture *f = *arg;
+	cleanup_free char *answers = xasprintf("%s/answers", f->dir);
+
+	script(f, "crun", VERSION_OF("crun", "1.8.1"));
+	for (size_t i = 0; i < ARRAY_SIZE(damage); i++) {
+		assert_int_equal(fsx_write(AT_FDCWD, answers, damage[i], strlen(damage[i]), 0600), 0);
+		start_again(f);
+		assert_string_equal(runtime_default(f->runtime)->version, "1.8.1");
+		assert_int_equal(calls_of(f, "crun"), 2 * (i + 1));
+	}
+}
+
+static void a_remembered_answer_that_makes_no_sense_is_asked_for_again(void **arg)
+{
+	struct fixture *f = *arg;
+	cleanup_free char *answers = xasprintf("%s/answers", f->dir), *text = NULL;
+	size_t len;
+
+	script(f, "crun", VERSION_OF("crun", "1.8.1"));
+	start_again(f);
+	assert_int_equal(fsx_read(AT_FDCWD, answers, 65536, &text, &len), 0);
+	memcpy(strstr(text, "crun version"), "\\u0007\\u0007", 12);
+	assert_int_equal(fsx_write(AT_FDCWD, answers, text, len, 0600), 0);
+	start_again(f);
+	assert_string_equal(runtime_default(f->runtime)->version, "1.8.1");
+	assert_int_equal(calls_of(f, "crun"), 4);
+}
+
+static void an_unusable_runtime_is_not_remembered(void **arg)
+{
+	struct fixture *f = *arg;
+
+	script(f, "crun", "exit 1");
+	start_again(f);
+	start_again(f);
+	assert_int_equal(calls_of(f, "crun"), 4);
+}
+
 static void a_runtime_installed_later_is_noticed_every_ten_seconds(void **arg)
 {
 	struct fixture *f = *arg;
@@ -441,6 +545,16 @@ int main(void)
 		cmocka_unit_test_setup_teardown(crun_comes_before_runc_and_both_are_handlers, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(runc_serves_where_there_is_no_crun, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_runtime_that_has_not_changed_is_not_asked_again, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_runtime_that_was_replaced_is_asked_again, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(damaged_answers_are_asked_for_again, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(a_remembered_answer_that_makes_no_sense_is_asked_for_again, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(an_unusable_runtime_is_not_remembered, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(without_any_runtime_the_paths_tried_are_named,
 		                                setup, teardown),
