@@ -10,7 +10,8 @@
  * The status pipe is CLOEXEC: EOF tells that exec went well, a message tells which step failed with which errno. The parent
  * waits for it, but not for long: a busy machine that does not run the child yet, a cgroup move that is stuck in the kernel,
  * must not stop the loop. After STATUS_WAIT_MS the child counts as spawned and a failure that comes later ends it with status
- * 127 and the reason on its captured stderr. The usual failure, a program that is not there, is found before the fork.
+ * 127 and the reason on its captured stderr. The usual failure, a program that is not there, is found before the fork. The fn
+ * form is not waited for at all: it has no exec to fail, and its few steps before are told when it ends.
  *
  *   cgroup_fd   a directory of cgroup v2 or v1: "0" is written to its cgroup.procs; any other file: "0" is written to it.
  *   oplock_fd   the child appends its session id to the op file before it does anything else, so that the next daemon can
@@ -614,7 +615,7 @@ static int wait_status(int status_fd, struct status_msg *ret_msg, bool *ret_know
 	return 0;
 }
 
-static int watch_child(struct child *child, bool started, struct err *err)
+static int watch_child(struct child *child, bool started, bool is_fn, struct err *err)
 {
 	struct capture *captures[] = { &child->out, &child->err };
 
@@ -635,10 +636,10 @@ static int watch_child(struct child *child, bool started, struct err *err)
 		if (!cap->io)
 			return -1;
 	}
-	if (started) {
+	if (started)
 		close(take_fd(&child->status_fd));
-		return 0;
-	}
+	if (started || is_fn)
+		return 0; /* on_exit_of_child() reads what an fn child left in its pipe */
 	child->status_io = loop_io_new(child->loop, child->status_fd, EPOLLIN, on_late_status,
 	                               child, child->name, err);
 	return child->status_io ? 0 : -1;
@@ -748,7 +749,7 @@ struct child *child_spawn(struct loop *loop, const struct child_args *args, stru
 	}
 	own_close(&owned);
 
-	rc = wait_status(child->status_fd, &msg, &known);
+	rc = args->fn ? 0 : wait_status(child->status_fd, &msg, &known);
 	if (rc < 0 || msg.stage != STAGE_NONE) {
 		reap_now(child->pid);
 		if (rc < 0)
@@ -757,7 +758,7 @@ struct child *child_spawn(struct loop *loop, const struct child_args *args, stru
 			status_err(&msg, args->path, err);
 		goto fail;
 	}
-	if (watch_child(child, known, err) < 0) {
+	if (watch_child(child, known, args->fn != NULL, err) < 0) {
 		reap_now(child->pid);
 		goto fail;
 	}
