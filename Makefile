@@ -383,7 +383,14 @@ CRASH    := $(CRASH_C:tests/crash/%.c=$O/crash/%)
 BENCH_C  := $(sort $(wildcard tests/bench/*.c))
 BENCH    := $(BENCH_C:tests/bench/%.c=$O/bench/%)
 ALL_FOLDERS := $(filter-out cmd cmd/ctl cmd/check,$(FOLDERS_ALL))
-$(foreach t,$(CRASH_C),$(eval $(call program_rule,$(t:tests/crash/%.c=$O/crash/%),$t $(CRASH_LIB_C),$(ALL_FOLDERS))))
+# Files with a MUTANT() (core/base/mutant.h) are compiled for these programs once more, with the faults in them.
+MUTANT_O    := $(patsubst %.c,$O/obj-mutant/%.o,$(shell grep -l base/mutant.h core/*/*.c))
+$(foreach t,$(CRASH_C),$(eval $(call program_rule,$(t:tests/crash/%.c=$O/crash/%),$t $(CRASH_LIB_C),$(ALL_FOLDERS),$(MUTANT_O))))
+$(CRASH): $(MUTANT_O)
+$O/obj-mutant/%.o: %.c $O/keys/cflags $(HEADERS) $(TOOLCHAIN) | $(GEN_H)
+	$(call say,CC,$< (mutants))
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -DCORACLE_MUTANTS -MMD -MP -c -o $@ $<
 $(foreach t,$(BENCH_C),$(eval $(call program_rule,$(t:tests/bench/%.c=$O/bench/%),$t,$(ALL_FOLDERS))))
 
 # tests/integration/**/test_*.c are cmocka programs too, one at a time since they change the machine; run.sh does the rest.
@@ -395,10 +402,10 @@ $(foreach t,$(INTEGRATION_C),$(eval $(call program_rule,$(t:tests/integration/%.
 INTEGRATION_RUNS := $(if $(INTEGRATION),'JOBS=1 TEST_TIMEOUT=600 scripts/run-tests.sh $O/integration $(INTEGRATION)') \
                     $(if $T,,'tests/integration/run.sh')
 
+# MUTANT=name: with that fault in it, must fail; without, each of them is tried after the real thing.
 .PHONY: check-crash check-integration bench
 check-crash: $(CRASH)
-	$(Q)$(SAN_ENV) TEST_TIMEOUT=$${TEST_TIMEOUT:-600} \
-		$(if $(wildcard scripts/crash-matrix.sh),scripts/crash-matrix.sh,scripts/run-tests.sh) $O/crash $(CRASH)
+	$(Q)$(SAN_ENV) MUTANT=$(MUTANT) scripts/crash-matrix.sh $O/crash $(CRASH)
 
 check-integration: $(INTEGRATION) $(if $T,,$(CORACLE))
 	$(Q)$(SAN_ENV) CORACLE=$(abspath $(CORACLE)) scripts/add-counts.sh $(INTEGRATION_RUNS)
@@ -555,4 +562,4 @@ help:
 	@$(info $(HELP)):
 
 # Dependency files of everything that was compiled before.
--include $(shell find $O/obj $O/obj-gen $O/analyze $E/obj -name '*.d' 2>/dev/null)
+-include $(shell find $O/obj $O/obj-gen $O/obj-mutant $O/analyze $E/obj -name '*.d' 2>/dev/null)

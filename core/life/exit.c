@@ -14,6 +14,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutant.h"
 #include "core/base/proc.h"
 #include "core/base/str.h"
 #include "core/base/sys.h"
@@ -34,6 +35,8 @@ static int append_exited(struct life *life, const char *id, const rec_ContainerE
 
 	if (journal_append(life->journal, RECORD_CONTAINER_EXITED, RECORD_SYNCED, msg, &err)) {
 		map_set(&life->exiting, id, life);
+		if (MUTANT(unlink_before_sync))
+			spool_consume(life->args.spool, id);
 		return 0;
 	}
 	/* the record stays in the spool (or the process in our watch): nothing is lost, only later */

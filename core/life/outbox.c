@@ -241,7 +241,7 @@ static void conn_pump(struct conn *conn)
 			item_free(item);
 			continue;
 		}
-		if (MUTANT(ACK_BEFORE_CALL) && gate_is_owed(item->call.kind))
+		if (MUTANT(ack_before_call) && gate_is_owed(item->call.kind))
 			item_ack(item);
 		item->sent = true;
 		if (item->req) {

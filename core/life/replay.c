@@ -9,6 +9,7 @@
 #include "core/base/fsx.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mutant.h"
 #include "core/base/str.h"
 #include "core/image/image_job.h"
 #include "core/life/life_internal.h"
@@ -561,6 +562,8 @@ int replay_run(struct life *life, enum replay_mode mode, struct replay_report *r
 		return -1;
 	if (mode == REPLAY_SERVE) /* as long as their own deadline would have been */
 		old_locks_find(life, MAX(life->args.config->runtime_timeout_ms, life->args.config->cni_timeout_ms));
+	if (MUTANT(reboot_before_scan))
+		replay_reboot(&r);
 	if (replay_spool(&r, err) < 0)
 		return -1;
 	if (ret_report->probes) {

@@ -357,6 +357,23 @@ void fake_gate_attach(struct fake_gate *gate, const struct state *state, struct 
 {
 	gate->state = state;
 	gate->inbox = inbox;
+	list_for_each(l, &gate->plugins) {
+		struct fake_plugin *p = list_entry(l, struct fake_plugin, link);
+		bool again = p->may_repeat_any;
+
+		/* what power took before it was durable was never answered, either: nothing was promised about it */
+		while (again) {
+			again = false;
+			map_for_each(e, &p->heard)
+				if (!container_get(state, e->key) && !sandbox_get(state, e->key)) {
+					cleanup_free char *id = xstrdup(e->key);
+
+					map_remove(&p->heard, id);
+					again = true;
+					break;
+				}
+		}
+	}
 }
 
 void fake_gate_detach(struct fake_gate *gate, bool power)

@@ -24,7 +24,7 @@ static struct world *current_world;
 
 const char *world_kind_name(enum world_kind kind)
 {
-	static const char *const names[WORLD_KINDS] = { "mount", "overlay", "pin",    "unpin",	"add",	"del",	"create",
+	static const char *const names[WORLD_KINDS] = { "mount", "overlay", "spec", "pin",    "unpin",	"add",	"del",	"create",
 							"start", "query",   "reopen", "delete", "update", "exec", "image" };
 
 	return names[kind];
@@ -169,6 +169,20 @@ static bool same_object_works(const struct world *world, const struct world_job 
 	return false;
 }
 
+/* Whose lock is it? Its file is called <id>.<n>. */
+static void id_of_lock(int fd, char id[ID_SIZE])
+{
+	char link[64], path[256];
+	ssize_t n;
+
+	ensure(str_format(link, sizeof(link), "/proc/self/fd/%d", fd) == 0);
+	n = readlink(link, path, sizeof(path) - 1);
+	ensure(n > 0);
+	path[n] = '\0';
+	ensure(strrchr(path, '/'));
+	ignore(str_format(id, ID_SIZE, "%.64s", strrchr(path, '/') + 1)); /* ids are that long */
+}
+
 void world_ask(struct world *world, struct world_job *job, int oplock_fd)
 {
 	enum world_kind kind = job->kind;
@@ -176,6 +190,8 @@ void world_ask(struct world *world, struct world_job *job, int oplock_fd)
 	job->world = world;
 	job->life = world->life;
 	job->lock = oplock_fd >= 0 ? fcntl(oplock_fd, F_DUPFD_CLOEXEC, 0) : -1;
+	if (job->lock >= 0 && !job->id[0])
+		id_of_lock(job->lock, job->id);
 	job->mode = world->always[kind];
 	if (world->mode_in[kind] && !--world->mode_in[kind])
 		job->mode = world->mode[kind];
@@ -205,6 +221,7 @@ void world_job_cancel(struct world_job *job)
 
 void world_daemon_starts(struct world *world)
 {
+	clock_virtual_advance(NS_PER_S); /* no start without an end of the one before */
 	world->life++;
 	world->alive = true;
 	world->stopped = false;

@@ -31,6 +31,7 @@
 enum world_kind {
 	WORLD_MOUNT,   /* shm, detaching, removing trees */
 	WORLD_OVERLAY, /* the root file system */
+	WORLD_SPEC,    /* the spec builder */
 	WORLD_PIN,
 	WORLD_UNPIN,
 	WORLD_ADD, /* CNI */

@@ -72,6 +72,8 @@ struct fixture *fixture_new(void)
 	ensure(str_format(f->state_dir, sizeof(f->state_dir), "%s/run", f->dir) == 0);
 	f->config.root = f->root;
 	f->config.state = f->state_dir;
+	f->config.runtime_timeout_ms = 120000;
+	f->config.cni_timeout_ms = 60000;
 	f->segment_bytes = 1 << 20;
 	f->loop = loop_new(&err);
 	ensure(f->loop);

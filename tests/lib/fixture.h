@@ -33,7 +33,7 @@ struct fixture_call {
 	struct fixture *fixture;
 	struct life_wait wait;
 	const char *verb;
-	char name[32];
+	char name[80];
 	bool done, dropped; /* answered; its client went away, or its daemon */
 	char id[80];
 	struct err err;

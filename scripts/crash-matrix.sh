@@ -1,0 +1,52 @@
+#!/bin/bash
+# Run the crash matrices and show what they tried: [MUTANT=name] scripts/crash-matrix.sh ROOT PROGRAM...
+#
+# With MUTANT the programs run with that fault in the code (core/base/mutant.h): they must fail. Without, they run as they are;
+# then each fault that the code has is tried, and one that no program finds is a failure here: the matrix would be blind.
+set -uo pipefail
+
+root=$1
+shift
+export TEST_TIMEOUT=${TEST_TIMEOUT:-600}
+bin=$(dirname "$0")
+logs=$root/.log
+
+if [ -n "${MUTANT:-}" ]; then
+	export CORACLE_MUTANT=$MUTANT
+	exec "$bin/run-tests.sh" "$root" "$@"
+fi
+
+out=$(mktemp "${TMPDIR:-/tmp}/coracle-crash.XXXXXX")
+trap 'rm -f "$out"' EXIT
+"$bin/run-tests.sh" "$root" "$@" | tee "$out" | sed '$d'
+for program; do
+	grep -h -E 'stops' "$logs/${program#"$root"/}" | grep -v '^\['
+done
+read -r passed failed < <(tail -n 1 "$out" | tr -cs '0-9\n' ' ' | awk '{ print $1 + 0, $2 + 0 }')
+
+# Those of the journal are found by the journal's matrix, the others by life's; each gets the other as a second chance.
+mutants=$(grep -oh 'MUTANT([a-z_]*)' "$bin"/../core/*/*.c | tr -d '()' | sed 's/MUTANT//' | sort -u)
+try() { # MUTANT
+	local program order=("${programs[@]}")
+
+	grep -q "MUTANT($1)" "$bin"/../core/journal/*.c || order=($(printf '%s\n' "${programs[@]}" | tac))
+	for program in "${order[@]}"; do
+		CORACLE_MUTANT=$1 timeout --kill-after=5 "$TEST_TIMEOUT" "$program" >"$logs/mutant-$1" 2>&1 </dev/null && continue
+		printf 'mutant %-22s found by %s: %s\n' "$1" "${program#"$root"/}" \
+			"$(grep -m 1 -A 2 VIOLATED "$logs/mutant-$1" | tr -s '\n ' ' ' | cut -c -150)"
+		return 0
+	done
+	printf 'mutant %-22s NOT FOUND\n' "$1"
+	return 1
+}
+programs=("$@")
+export -f try
+for mutant in $mutants; do
+	if try "$mutant"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
