@@ -90,9 +90,6 @@ static const struct config_key keys[] = {
 	{ .section = "cni", .name = "timeout", .type = CONFIG_DURATION, .dflt = "1m", .min = NS_PER_S, .max = HOUR_NS,
 	  .doc = "How long one call of a CNI plugin may take; then it is killed.",
 	  .offset = AT(cni_timeout_ms) },
-	{ .section = "image", .name = "keep_blobs", .type = CONFIG_BOOL, .dflt = "false",
-	  .doc = "Keep the compressed layers after they were unpacked.",
-	  .offset = AT(keep_blobs) },
 	{ .section = "image", .name = "pinned_images", .type = CONFIG_LIST, .dflt = "",
 	  .doc = "Images that kubelet must not remove when disk space runs low.",
 	  .offset = AT(pinned_images) },
@@ -110,9 +107,6 @@ static const struct config_key keys[] = {
 	{ .section = "nri", .name = "hold", .type = CONFIG_DURATION, .dflt = "24h", .min = 0, .max = 720 * HOUR_NS,
 	  .doc = "How long notifications are kept for a plugin that connected before and is away.",
 	  .offset = AT(nri_hold_ms) },
-	{ .section = "nri", .name = "plugin_path", .type = CONFIG_PATH, .dflt = "/opt/nri/plugins",
-	  .doc = "Directory of the plugins that coracle starts itself.",
-	  .offset = AT(nri_plugin_dir) },
 };
 /* clang-format on */
 
@@ -144,7 +138,8 @@ const struct config_key *config_key_find(const char *section, const char *name)
 
 /* ------------------------------------------------------------------ problems */
 
-static PRINTF_LIKE(3, 4) void problem(struct config *config, bool fatal, const char *fmt, ...)
+static PRINTF_LIKE(4, 5) void problem(struct config *config, enum config_trouble trouble,
+                                      bool fatal, const char *fmt, ...)
 {
 	struct config_problem *p;
 	va_list ap;
@@ -156,6 +151,7 @@ static PRINTF_LIKE(3, 4) void problem(struct config *config, bool fatal, const c
 		xrealloc(config->problems, config->nproblems + 1, sizeof(*config->problems));
 	p = &config->problems[config->nproblems++];
 	p->fatal = fatal;
+	p->trouble = trouble;
 	va_start(ap, fmt);
 	vsnprintf(p->text, sizeof(p->text), fmt, ap);
 	va_end(ap);
@@ -256,7 +252,7 @@ static void enter_section(struct reader *reader, const char *section, int line_n
 	ignore(str_copy(reader->section, sizeof(reader->section),
 	                section)); /* inih's limit is the same */
 	if (strlen(section) >= INI_SECTION_LIMIT) {
-		problem(config, false,
+		problem(config, CONFIG_SYNTAX, false,
 		        "%s:%d: section name too long (at most %d bytes; a longer handler is named by the key \"handler\")",
 		        reader->file, line_no, INI_SECTION_LIMIT - 1);
 		return;
@@ -264,14 +260,15 @@ static void enter_section(struct reader *reader, const char *section, int line_n
 	if (starts_with(section, RUNTIME_SECTION)) {
 		name = section + strlen(RUNTIME_SECTION);
 		if (value_handler(name, &err) < 0) {
-			problem(config, false, "%s:%d: [%s]: %s", reader->file, line_no, section,
-			        err.msg);
+			problem(config, CONFIG_VALUE, false, "%s:%d: [%s]: %s", reader->file,
+			        line_no, section, err.msg);
 			return;
 		}
 		if (!find_value(config, section, config_key_find(section, "path"))) {
 			if (config->nruntimes >= MAX_RUNTIMES) {
-				problem(config, false, "%s:%d: [%s]: more than %d runtimes",
-				        reader->file, line_no, section, MAX_RUNTIMES);
+				problem(config, CONFIG_RUNTIME, false,
+				        "%s:%d: [%s]: more than %d runtimes", reader->file, line_no,
+				        section, MAX_RUNTIMES);
 				return;
 			}
 			config->nruntimes++;
@@ -287,8 +284,9 @@ static void enter_section(struct reader *reader, const char *section, int line_n
 	if (reader->skip) {
 		const char *hint = suggest_section(section);
 
-		problem(config, false, "%s:%d: unknown section [%s]%s%s%s", reader->file, line_no,
-		        section, hint ? " (did you mean [" : "", or_empty(hint), hint ? "]?)" : "");
+		problem(config, CONFIG_UNKNOWN, false, "%s:%d: unknown section [%s]%s%s%s",
+		        reader->file, line_no, section, hint ? " (did you mean [" : "",
+		        or_empty(hint), hint ? "]?)" : "");
 	}
 }
 
@@ -305,16 +303,16 @@ static void unknown_key(struct reader *reader, const char *name, int line_no)
 	}
 	hint = str_suggest(name, names, n);
 	if (hint)
-		problem(reader->config, false,
+		problem(reader->config, CONFIG_UNKNOWN, false,
 		        "%s:%d: unknown key \"%s\" in [%s] (did you mean \"%s\"?)", reader->file,
 		        line_no, name, reader->section, hint);
 	else if (elsewhere)
-		problem(reader->config, false,
+		problem(reader->config, CONFIG_UNKNOWN, false,
 		        "%s:%d: unknown key \"%s\" in [%s] (it belongs to [%s])", reader->file,
 		        line_no, name, reader->section, elsewhere);
 	else
-		problem(reader->config, false, "%s:%d: unknown key \"%s\" in [%s]", reader->file,
-		        line_no, name, reader->section);
+		problem(reader->config, CONFIG_UNKNOWN, false, "%s:%d: unknown key \"%s\" in [%s]",
+		        reader->file, line_no, name, reader->section);
 }
 
 static void set_value(struct reader *reader, const struct config_key *key, const char *text,
@@ -329,13 +327,13 @@ static void set_value(struct reader *reader, const struct config_key *key, const
 	index = (size_t)(value - config->values);
 	reader->last = NULL;
 	if (config_key_check(key, text, &err) < 0) {
-		problem(config, key->fatal, "%s:%d: [%s] %s: %s", reader->file, line_no,
-		        reader->section, key->name, err.msg);
+		problem(config, CONFIG_VALUE, key->fatal, "%s:%d: [%s] %s: %s", reader->file,
+		        line_no, reader->section, key->name, err.msg);
 		return;
 	}
 	if (index < ARRAY_SIZE(reader->seen)) {
 		if (reader->seen[index])
-			problem(config, false,
+			problem(config, CONFIG_DUPLICATE, false,
 			        "%s:%d: [%s] %s is set twice in this file, the later value counts",
 			        reader->file, line_no, reader->section, key->name);
 		reader->seen[index] = true;
@@ -354,14 +352,14 @@ static void continue_value(struct reader *reader, const char *text, int line_no)
 	if (!value)
 		return; /* the line above was refused, and that was said */
 	if (!value_is_list(value->key)) {
-		problem(reader->config, value->key->fatal,
+		problem(reader->config, CONFIG_DUPLICATE, value->key->fatal,
 		        "%s:%d: [%s] %s takes one value, this indented line would be a second",
 		        reader->file, line_no, reader->section, value->key->name);
 		return;
 	}
 	if (config_key_check(value->key, text, &err) < 0) {
-		problem(reader->config, value->key->fatal, "%s:%d: [%s] %s: %s", reader->file,
-		        line_no, reader->section, value->key->name, err.msg);
+		problem(reader->config, CONFIG_VALUE, value->key->fatal, "%s:%d: [%s] %s: %s",
+		        reader->file, line_no, reader->section, value->key->name, err.msg);
 		return;
 	}
 	if (streq(value->origin, "default")) { /* "key =" with the items on lines of their own */
@@ -388,8 +386,9 @@ static int on_entry(void *user, const char *section, const char *name, const cha
 	}
 	if (!reader->seen_section) {
 		reader->seen_section = reader->skip = true;
-		problem(reader->config, false, "%s:%d: \"%s\" stands before the first [section]",
-		        reader->file, line_no, name);
+		problem(reader->config, CONFIG_SYNTAX, false,
+		        "%s:%d: \"%s\" stands before the first [section]", reader->file, line_no,
+		        name);
 	}
 	if (reader->skip)
 		return 1;
@@ -416,14 +415,15 @@ static void read_text(struct config *config, const char *file, const char *text,
 	int bad;
 
 	if (memchr(text, '\0', len)) {
-		problem(config, true, "%s: holds a NUL byte: not a text file", file);
+		problem(config, CONFIG_SYNTAX, true, "%s: holds a NUL byte: not a text file", file);
 		return;
 	}
 	bad = ini_parse_string(text, on_entry, &reader);
 	if (bad > 0)
-		problem(config, false, "%s:%d: neither a [section] nor key = value", file, bad);
+		problem(config, CONFIG_SYNTAX, false, "%s:%d: neither a [section] nor key = value",
+		        file, bad);
 	else if (bad < 0)
-		problem(config, true, "%s: out of memory", file);
+		problem(config, CONFIG_UNREADABLE, true, "%s: out of memory", file);
 }
 
 /* Missing is fine unless somebody named the file. */
@@ -437,9 +437,10 @@ static void read_file(struct config *config, const char *file, bool must_exist)
 	if (rc == -ENOENT && !must_exist)
 		return;
 	if (rc == -EFBIG)
-		problem(config, true, "%s: larger than %d bytes", file, MAX_FILE_BYTES);
+		problem(config, CONFIG_UNREADABLE, true, "%s: larger than %d bytes", file,
+		        MAX_FILE_BYTES);
 	else if (rc < 0)
-		problem(config, true, "%s: %s", file, errno_name(-rc));
+		problem(config, CONFIG_UNREADABLE, true, "%s: %s", file, errno_name(-rc));
 	else
 		read_text(config, file, text, len);
 }
@@ -455,7 +456,7 @@ static void read_dropins(struct config *config)
 	if (rc == -ENOENT)
 		return;
 	if (rc < 0) {
-		problem(config, true, "%s: %s", dir, errno_name(-rc));
+		problem(config, CONFIG_UNREADABLE, true, "%s: %s", dir, errno_name(-rc));
 		return;
 	}
 	for (size_t i = 0; names[i]; i++) {
@@ -464,7 +465,8 @@ static void read_dropins(struct config *config)
 		if (!ends_with(names[i], ".conf") || names[i][0] == '.')
 			continue;
 		if (n++ == MAX_DROPINS) {
-			problem(config, true, "%s: more than %d files", dir, MAX_DROPINS);
+			problem(config, CONFIG_UNREADABLE, true, "%s: more than %d files", dir,
+			        MAX_DROPINS);
 			return;
 		}
 		path = xasprintf("%s/%s", dir, names[i]);
@@ -598,7 +600,8 @@ static void finish_runtimes(struct config *config)
 			runtime->path = xstrdup(name);
 		for (size_t k = 0; k + 1 < at; k++) {
 			if (streq(config->runtimes[k].name, runtime->name))
-				problem(config, true, "%s: handler \"%s\" is defined twice",
+				problem(config, CONFIG_RUNTIME, true,
+				        "%s: handler \"%s\" is defined twice",
 				        origin_of(config, value->section, "handler"),
 				        runtime->name);
 		}
@@ -608,7 +611,8 @@ static void finish_runtimes(struct config *config)
 	for (size_t i = 0; i < config->nruntimes; i++)
 		found |= streq(config->runtimes[i].name, config->default_runtime);
 	if (!found) {
-		problem(config, true, "%s: [runtime] default: there is no [runtime %s]",
+		problem(config, CONFIG_RUNTIME, true,
+		        "%s: [runtime] default: there is no [runtime %s]",
 		        origin_of(config, "runtime", "default"), config->default_runtime);
 	}
 }
@@ -630,18 +634,21 @@ static void finish_paths(struct config *config)
 	struct config_value *listen;
 
 	if (streq(config->root, "/"))
-		problem(config, true, "%s: [daemon] root may not be \"/\"", root_origin);
+		problem(config, CONFIG_PATHS, true, "%s: [daemon] root may not be \"/\"",
+		        root_origin);
 	else if (streq(config->state, "/"))
-		problem(config, true, "%s: [daemon] state may not be \"/\"", state_origin);
+		problem(config, CONFIG_PATHS, true, "%s: [daemon] state may not be \"/\"",
+		        state_origin);
 	else if (streq(config->root, config->state))
-		problem(config, true, "%s: [daemon] root and state are the same directory %s",
-		        root_origin, config->root);
+		problem(config, CONFIG_PATHS, true,
+		        "%s: [daemon] root and state are the same directory %s", root_origin,
+		        config->root);
 	else if (is_within(config->root, config->state))
-		problem(config, true,
+		problem(config, CONFIG_PATHS, true,
 		        "%s: [daemon] root %s is inside state %s, which vanishes at a reboot",
 		        root_origin, config->root, config->state);
 	else if (is_within(config->state, config->root))
-		problem(config, true,
+		problem(config, CONFIG_PATHS, true,
 		        "%s: [daemon] state %s is inside root %s, which survives a reboot",
 		        state_origin, config->state, config->root);
 
@@ -650,12 +657,12 @@ static void finish_paths(struct config *config)
 		set_text(&listen->text, xasprintf("%s/coracle.sock", config->state));
 		store(config, listen);
 		if (strlen(config->listen) > limit)
-			problem(config, true,
+			problem(config, CONFIG_PATHS, true,
 			        "%s: [daemon] state: a socket in %s would have a path of %zu bytes, the kernel takes %zu; "
 			        "use a shorter directory or set listen",
 			        state_origin, config->state, strlen(config->listen), limit);
 	} else if (strlen(config->listen) > limit) {
-		problem(config, true,
+		problem(config, CONFIG_PATHS, true,
 		        "%s: [daemon] listen: a socket path has at most %zu bytes, this one %zu: %s",
 		        listen->origin, limit, strlen(config->listen), config->listen);
 	}
@@ -673,11 +680,11 @@ static void apply_flag(struct config *config, const char *section, const char *n
 	if (streq(name, "listen") && starts_with(text, "unix://"))
 		text += strlen("unix://");
 	if (!*text) {
-		problem(config, true, "%s: needs a value", key->flag);
+		problem(config, CONFIG_VALUE, true, "%s: needs a value", key->flag);
 		return;
 	}
 	if (config_key_check(key, text, &err) < 0) {
-		problem(config, true, "%s: %s", key->flag, err.msg);
+		problem(config, CONFIG_VALUE, true, "%s: %s", key->flag, err.msg);
 		return;
 	}
 	set_text(&value->text, xstrdup(text));
@@ -693,8 +700,7 @@ static struct config *config_start(const char *file)
 	return config;
 }
 
-static struct config *config_finish(struct config *config, const struct config_flags *flags,
-                                    struct err *err)
+static void settle(struct config *config, const struct config_flags *flags)
 {
 	apply_flag(config, "daemon", "root", flags->root);
 	apply_flag(config, "daemon", "state", flags->state);
@@ -703,7 +709,12 @@ static struct config *config_finish(struct config *config, const struct config_f
 	store_all(config);
 	finish_runtimes(config);
 	finish_paths(config);
+}
 
+static struct config *config_finish(struct config *config, const struct config_flags *flags,
+                                    struct err *err)
+{
+	settle(config, flags);
 	for (size_t i = 0; i < config->nproblems; i++) {
 		if (config->problems[i].fatal) {
 			err_set(err, CODE_FAILED_PRECONDITION, "%s", config->problems[i].text);
@@ -734,6 +745,18 @@ struct config *config_load(const struct config_flags *flags, struct err *err)
 	return config_finish(config, flags, err);
 }
 
+struct config *config_inspect(const struct config_flags *flags, const char *sysroot)
+{
+	cleanup_free char *file =
+		xasprintf("%s%s", sysroot, flags->file ? flags->file : DEFAULT_FILE);
+	struct config *config = config_start(file);
+
+	read_file(config, config->file, flags->file != NULL);
+	read_dropins(config);
+	settle(config, flags);
+	return config;
+}
+
 void config_free(struct config *config)
 {
 	if (!config)
@@ -760,6 +783,5 @@ void config_free(struct config *config)
 	strv_free(config->cni_bin_dirs);
 	free(config->registry_hosts_dir);
 	strv_free(config->pinned_images);
-	free(config->nri_plugin_dir);
 	free(config);
 }

@@ -24,8 +24,19 @@ struct config_runtime { /* [runtime NAME] */
 	char *sandbox;  /* controller: "pinned" (default) or "pause" */
 };
 
+enum config_trouble {
+	CONFIG_UNREADABLE = 1, /* a file */
+	CONFIG_SYNTAX,
+	CONFIG_UNKNOWN,   /* section or key */
+	CONFIG_DUPLICATE, /* set twice in one file */
+	CONFIG_VALUE,     /* what a key refuses */
+	CONFIG_RUNTIME,   /* handlers that do not fit together */
+	CONFIG_PATHS,     /* directories and sockets that do not */
+};
+
 struct config_problem {
 	bool fatal;
+	enum config_trouble trouble;
 	char text
 		[360]; /* "/etc/coracle/coracle.conf:12: unknown key "loglevel" in [daemon] (did you mean "log_level"?)" */
 };
@@ -38,19 +49,17 @@ struct config {
 	struct config_runtime
 		*runtimes; /* from [runtime NAME]; empty: crun, else runc, found on PATH */
 	size_t nruntimes;
-	char *default_runtime; /* NULL: the first that is found */
+	char *default_runtime;      /* NULL: the first that is found */
 	int64_t runtime_timeout_ms; /* 2 min: one call of an OCI runtime */
-	char *cni_conf_dir;    /* /etc/cni/net.d */
-	char **cni_bin_dirs;   /* /opt/cni/bin /usr/lib/cni */
-	bool cni_builtin;      /* a bridge of our own while cni_conf_dir is empty: true */
-	int64_t cni_timeout_ms; /* 1 min: one call of a CNI plugin */
+	char *cni_conf_dir;         /* /etc/cni/net.d */
+	char **cni_bin_dirs;        /* /opt/cni/bin /usr/lib/cni */
+	bool cni_builtin;           /* a bridge of our own while cni_conf_dir is empty: true */
+	int64_t cni_timeout_ms;     /* 1 min: one call of a CNI plugin */
 	char *registry_hosts_dir; /* ':' separated, first hit wins: /etc/coracle/hosts.d:/etc/containerd/certs.d */
-	bool keep_blobs;
 	char **pinned_images;
 	uint64_t journal_keep_bytes;    /* 64 MiB */
 	uint64_t journal_segment_bytes; /* 4 MiB; 64 KiB allowed for tests */
 	int64_t nri_hold_ms;            /* 24 h */
-	char *nri_plugin_dir;           /* /opt/nri/plugins */
 
 	struct config_problem *problems;
 	size_t nproblems;
@@ -65,6 +74,9 @@ struct config_flags {
 
 /* FAILED_PRECONDITION on what is fatal (unreadable named file, unsafe value); problems lists the rest. Free with config_free. */
 NODISCARD struct config *config_load(const struct config_flags *flags, struct err *err);
+/* The same for those who want to see every problem: never NULL, fatal ones are among problems too. Files are looked up
+ * below @sysroot ("" is the machine itself). */
+NODISCARD struct config *config_inspect(const struct config_flags *flags, const char *sysroot);
 void config_free(struct config *config);
 
 /* The same over one text instead of files, for tests and the fuzzer; @file is what problems name. */
@@ -121,5 +133,7 @@ void config_each(const struct config *config, config_value_fn fn, void *arg);
 NODISCARD int config_print(const struct config *config, struct buf *out);
 /* The sample file: every key commented out with its default and its meaning. */
 NODISCARD int config_sample(struct buf *out);
+/* The manual page coracle.conf(5), roff. */
+NODISCARD int config_manual(struct buf *out);
 
 #endif

@@ -73,3 +73,99 @@ int config_sample(struct buf *out)
 	}
 	return 0;
 }
+
+/* ------------------------------------------------------------------ coracle.conf(5) */
+
+/* Text for roff: a dash stays a dash, a dot or quote at the start of a line commands nothing. */
+static int print_roff(const char *text, struct buf *out)
+{
+	if ((*text == '.' || *text == '\'') && buf_add_str(out, "\\&") < 0)
+		return -1;
+	for (; *text; text++) {
+		if (*text == '\\'  ? buf_add_str(out, "\\e") < 0
+		    : *text == '-' ? buf_add_str(out, "\\-") < 0
+		                   : buf_add(out, text, 1) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static const char *type_text(const struct config_key *key)
+{
+	switch (key->type) {
+	case CONFIG_PATH:
+		return "absolute path";
+	case CONFIG_PATH_LIST:
+		return "list of absolute paths";
+	case CONFIG_PROGRAM:
+		return "program";
+	case CONFIG_HANDLER:
+		return "name of a handler";
+	case CONFIG_LIST:
+		return "list";
+	case CONFIG_BOOL:
+		return "boolean";
+	case CONFIG_BYTES:
+		return "size";
+	case CONFIG_DURATION:
+		return "duration";
+	case CONFIG_CHOICE:
+		return key->choices;
+	}
+	return "";
+}
+
+static int print_key(const struct config_key *key, struct buf *out)
+{
+	if (buf_printf(out, ".TP\n.BR %s \" (", key->name) < 0 ||
+	    print_roff(type_text(key), out) < 0 || buf_add_str(out, ")\"\n") < 0 ||
+	    print_roff(key->doc, out) < 0 || buf_add_str(out, "\n") < 0)
+		return -1;
+	if (*key->dflt && (buf_add_str(out, "Default: ") < 0 || print_roff(key->dflt, out) < 0 ||
+	                   buf_add_str(out, ".\n") < 0))
+		return -1;
+	if (key->flag &&
+	    (buf_add_str(out, "The option\n.B ") < 0 || print_roff(key->flag, out) < 0 ||
+	     buf_add_str(out, "\nwins over it.\n") < 0))
+		return -1;
+	if (key->fatal && buf_add_str(out, "The daemon does not start with a bad value.\n") < 0)
+		return -1;
+	return 0;
+}
+
+int config_manual(struct buf *out)
+{
+	static const char head[] =
+		".TH CORACLE.CONF 5 \"\" coracle \"File formats\"\n"
+		".SH NAME\ncoracle.conf \\- configuration of the container runtime coracle\n"
+		".SH SYNOPSIS\n.I /etc/coracle/coracle.conf\n.br\n.I /etc/coracle/coracle.conf.d/*.conf\n"
+		".SH DESCRIPTION\n"
+		"The file is read first, then the drop\\-ins in byte order of their names; the later value wins.\n"
+		"All of them may be missing: every key has a default.\n"
+		".PP\n"
+		"Sections stand in brackets, settings are\n.IR key \" = \" value .\n"
+		"A comment begins with # or ; at the start of a line or behind a blank.\n"
+		"A list is separated by commas or has one value per indented line; a later file replaces the whole list.\n"
+		"A key without a value is back at its default.\n"
+		".PP\n"
+		"Booleans are true, false, yes, no, on, off, 1 or 0. Sizes are numbers of bytes, or have a unit: 64K, 4MiB\n"
+		"(powers of 1024). Durations have units: 500ms, 90s, 1h30m.\n"
+		".PP\n"
+		"A key that is not known or a value that is not accepted is logged with file and line and leaves the default\n"
+		"in force, except where the daemon could do harm.\n.BR coracle\\-check (8)\nshows all of them.\n";
+	static const char tail[] =
+		".SH SEE ALSO\n.BR coracle (8),\n.BR coracle\\-check (8),\n.BR coracle\\-migrate\\-config (8)\n";
+
+	if (buf_add_str(out, head) < 0)
+		return -1;
+	for (size_t i = 0; i < config_key_count(); i++) {
+		const struct config_key *key = config_key_at(i);
+
+		if ((i == 0 || !streq(config_key_at(i - 1)->section, key->section)) &&
+		    buf_printf(out, ".SH [%s]\n", key->section) < 0)
+			return -1;
+		if (print_key(key, out) < 0)
+			return -1;
+	}
+	return buf_add_str(out, tail);
+}

@@ -89,13 +89,11 @@ static char *config_json(const struct config *config, struct pb_arena *arena)
 	add_strings(doc, part, "binDirs", config->cni_bin_dirs);
 	part = yyjson_mut_obj_add_obj(doc, root, "image");
 	yyjson_mut_obj_add_str(doc, part, "hostsDir", or_empty(config->registry_hosts_dir));
-	yyjson_mut_obj_add_bool(doc, part, "keepBlobs", config->keep_blobs);
 	add_strings(doc, part, "pinned", config->pinned_images);
 	part = yyjson_mut_obj_add_obj(doc, root, "journal");
 	yyjson_mut_obj_add_uint(doc, part, "keepBytes", config->journal_keep_bytes);
 	yyjson_mut_obj_add_uint(doc, part, "segmentBytes", config->journal_segment_bytes);
 	part = yyjson_mut_obj_add_obj(doc, root, "nri");
-	yyjson_mut_obj_add_str(doc, part, "pluginDir", or_empty(config->nri_plugin_dir));
 	yyjson_mut_obj_add_int(doc, part, "holdMs", config->nri_hold_ms);
 
 	json = json_write(doc, false, NULL);

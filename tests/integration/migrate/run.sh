@@ -11,7 +11,7 @@ configs=$PWD/tests/corpus/configs
 dir=$(mktemp -d "${TMPDIR:-/tmp}/coracle-migrate.XXXXXX")
 cleanup() {
 	local mount
-	for mount in $(awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts); do
+	awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | while read -r mount; do
 		umount "$mount"
 	done
 	rm -rf "$dir"

@@ -64,14 +64,12 @@ static void an_empty_file_gives_the_defaults(void **arg)
 	assert_null(config->cni_bin_dirs[2]);
 	assert_string_equal(config->registry_hosts_dir,
 	                    "/etc/coracle/hosts.d:/etc/containerd/certs.d");
-	assert_false(config->keep_blobs);
 	assert_null(config->pinned_images[0]);
 	assert_true(config->journal_keep_bytes == 64 << 20);
 	assert_true(config->journal_segment_bytes == 4 << 20);
 	assert_true(config->nri_hold_ms == 24 * 3600 * 1000);
 	assert_true(config->runtime_timeout_ms == 120000);
 	assert_true(config->cni_timeout_ms == 60000);
-	assert_string_equal(config->nri_plugin_dir, "/opt/nri/plugins");
 }
 
 static void every_default_would_be_accepted_from_a_file(void **arg)
@@ -100,7 +98,6 @@ static void values_are_read(void **arg)
 	              "path = /usr/bin/kata-runtime\n"
 	              "sandbox = pause\n"
 	              "[image]\n"
-	              "keep_blobs = Yes\n"
 	              "pinned_images = a, b:1\n"
 	              "   c\n"
 	              "[registry]\n"
@@ -128,7 +125,6 @@ static void values_are_read(void **arg)
 	assert_string_equal(config->runtimes[1].name, "kata");
 	assert_string_equal(config->runtimes[1].path, "/usr/bin/kata-runtime");
 	assert_string_equal(config->runtimes[1].sandbox, "pause");
-	assert_true(config->keep_blobs);
 	assert_int_equal(strv_len(config->pinned_images), 3);
 	assert_string_equal(config->pinned_images[2], "c");
 	assert_string_equal(config->registry_hosts_dir, "/a:/b");
@@ -143,8 +139,8 @@ static void an_unknown_key_or_section_is_named_with_line_and_suggestion(void **a
 	(void)arg;
 	assert_problem("[log]\n\nlvel = info\n",
 	               "f:3: unknown key \"lvel\" in [log] (did you mean \"level\"?)");
-	assert_problem("[daemon]\nplugin_path = /x\n",
-	               "f:2: unknown key \"plugin_path\" in [daemon] (it belongs to [nri])");
+	assert_problem("[daemon]\nbin_dirs = /x\n",
+	               "f:2: unknown key \"bin_dirs\" in [daemon] (it belongs to [cni])");
 	assert_problem("[daemon]\nfrobnicate = 1\n", "f:2: unknown key \"frobnicate\" in [daemon]");
 	assert_problem("[jurnal]\nkeep = 1\nkeep = 2\n",
 	               "f:1: unknown section [jurnal] (did you mean [journal]?)");
@@ -163,8 +159,8 @@ static void a_bad_value_keeps_what_was_there_and_says_why(void **arg)
 	                    "f:3: [journal] keep: \"8MB\" is not a size (4096, 64K, 64MiB)");
 	assert_problem("[log]\nlevel = chatty\n",
 	               "f:2: [log] level: \"chatty\" is none of error|warn|notice|info|debug");
-	assert_problem("[image]\nkeep_blobs = maybe\n",
-	               "f:2: [image] keep_blobs: \"maybe\" is neither true nor false");
+	assert_problem("[cni]\nbuiltin = maybe\n",
+	               "f:2: [cni] builtin: \"maybe\" is neither true nor false");
 	assert_problem("[cni]\nbin_dirs = /a, b\n",
 	               "f:2: [cni] bin_dirs: \"b\" is not an absolute path");
 	assert_problem("[nri]\nhold = 30\n",
