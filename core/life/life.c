@@ -76,6 +76,7 @@ struct life *life_new(const struct life_args *args)
 	list_init(&life->ops);
 	list_init(&life->wait_records);
 	list_init(&life->exit_waits);
+	list_init(&life->left_locks);
 	list_init(&life->image_jobs);
 	map_init(&life->turns);
 	map_init(&life->creating);
@@ -115,6 +116,7 @@ void life_free(struct life *life)
 	loop_defer_cancel(&life->replay_defer);
 	loop_timer_disarm(life->loop, &life->rescan);
 	loop_timer_disarm(life->loop, &life->stop_timer);
+	left_locks_free(life);
 	outbox_free(life->outbox);
 	life_exits_free(life);
 	map_release(&life->turns);

@@ -40,6 +40,7 @@ struct life {
 	struct loop_timer old_lock_timer;
 	struct map cleaned;	  /* container ids whose runtime `delete` is done in this life */
 	struct list exit_waits;	  /* struct exit_wait */
+	struct list left_locks;	  /* of operations that have ended: somebody holds them on */
 	struct list image_jobs;	  /* struct image_add: what they pin is not deleted */
 	uint64_t op_serial;
 	int64_t last_created_ns; /* handed out, perhaps not on record yet */
@@ -86,6 +87,9 @@ struct exit_wait {
 };
 void exit_wait_add(struct life *life, struct exit_wait *wait, const char *id, struct op *op);
 void exit_wait_remove(struct exit_wait *wait);
+
+/* --- op.c */
+void left_locks_free(struct life *life);
 
 /* --- exit.c */
 void life_exit_released(struct life *life, const struct container *c);

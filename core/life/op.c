@@ -250,6 +250,47 @@ enum step op_lock(struct op *op)
 	return oplock_take(&op->lock, op->life->ops_dir, op->id, ++op->life->op_serial, op_err(op)) < 0 ? STEP_FAIL : STEP_DONE;
 }
 
+/*
+ * A file that somebody holds on is looked at again when other operations end: a created init has its start's until it ends, and a
+ * child of another operation, forked a moment ago, has a copy of every descriptor until it gets to run.
+ */
+struct left_lock {
+	struct list link;
+	char *path;
+};
+
+static void op_unlock(struct op *op)
+{
+	enum { LOOK_AT = 8 };
+	struct list *left = &op->life->left_locks;
+	struct left_lock *lock;
+
+	for (int i = 0; i < LOOK_AT && !list_empty(left); i++) {
+		lock = list_entry(list_pop_front(left), struct left_lock, link);
+		if (oplock_gone(lock->path)) {
+			free(lock->path);
+			free(lock);
+		} else {
+			list_push_back(left, &lock->link);
+		}
+	}
+	if (op->lock.fd < 0 || oplock_drop(&op->lock))
+		return;
+	lock = xcalloc(1, sizeof(*lock));
+	lock->path = xstrdup(op->lock.path);
+	list_push_back(left, &lock->link);
+}
+
+void left_locks_free(struct life *life)
+{
+	while (!list_empty(&life->left_locks)) {
+		struct left_lock *lock = list_entry(list_pop_front(&life->left_locks), struct left_lock, link);
+
+		free(lock->path);
+		free(lock);
+	}
+}
+
 struct op_child {
 	struct op *op;
 	struct child_args args;
@@ -325,11 +366,7 @@ static void op_end(struct op *op)
 	loop_defer_cancel(&op->defer);
 	list_remove(&op->wait_link);
 	list_remove(&op->link);
-	if (op->lock.fd >= 0) {
-		oplock_drop(&op->lock);
-		/* what a created init kept of its start goes with the container's next operation */
-		oplock_probe(op->life->ops_dir, op->id, true);
-	}
+	op_unlock(op);
 	op_leave_turns(op);
 	if (op->failed && op->err.code != CODE_OK)
 		log_debug(&(struct log_ctx){ .op = op->name }, "%.12s: %s", op->id, op->err.msg);

@@ -70,12 +70,17 @@ static enum oplock_probe probe_file(int dirfd, const char *name, bool sweep)
 	return OPLOCK_FREE;
 }
 
-void oplock_drop(struct oplock *lock)
+bool oplock_drop(struct oplock *lock)
 {
 	if (lock->fd < 0)
-		return;
+		return true;
 	close(take_fd(&lock->fd));
-	probe_file(AT_FDCWD, lock->path, true);
+	return oplock_gone(lock->path);
+}
+
+bool oplock_gone(const char *path)
+{
+	return probe_file(AT_FDCWD, path, true) != OPLOCK_HELD;
 }
 
 /* Calls @fn for every op file of @id until it returns false. */

@@ -23,8 +23,10 @@ struct oplock {
 /* O_EXCL create + flock of <dir>/<id>.<seq>. */
 NODISCARD int oplock_take(struct oplock *lock, const char *dir, const char *id, uint64_t seq,
                           struct err *err);
-/* End of the op: close ours; unlink the file if no child holds it any more (else the next start's sweep does). */
-void oplock_drop(struct oplock *lock);
+/* End of the op: close ours; unlink the file if no child holds it any more. False: one does, oplock_gone() looks again. */
+bool oplock_drop(struct oplock *lock);
+/* True when nobody holds the file any more: it is unlinked. */
+bool oplock_gone(const char *path);
 
 enum oplock_probe { OPLOCK_NONE, OPLOCK_FREE, OPLOCK_HELD };
 /* Any op file of @id in @dir still locked? Probes with fresh opens; unlinks free ones when @sweep. */
