@@ -111,6 +111,20 @@ int proc_catches(pid_t pid, int sig)
 	return (int)(mask >> (sig - 1) & 1);
 }
 
+int proc_program(pid_t pid, uint64_t *ret_dev, uint64_t *ret_ino)
+{
+	char path[32];
+	struct stat st;
+
+	if (str_format(path, sizeof(path), "/proc/%d/exe", (int)pid) < 0)
+		return -EINVAL;
+	if (stat(path, &st) < 0)
+		return -errno;
+	*ret_dev = st.st_dev;
+	*ret_ino = st.st_ino;
+	return 0;
+}
+
 bool proc_is_alive(pid_t pid, uint64_t start_ticks)
 {
 	uint64_t ticks;

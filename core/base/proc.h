@@ -19,6 +19,8 @@ NODISCARD int proc_state(pid_t pid, char *ret_state);
 /* Has the process a handler for @sig (SigCgt of /proc/PID/status)? 1, 0 or -errno. What the init of a PID namespace does not
  * catch, the kernel discards. */
 NODISCARD int proc_catches(pid_t pid, int sig);
+/* Which program it runs: device and inode of /proc/PID/exe. Another answer later: it has exec'd. */
+NODISCARD int proc_program(pid_t pid, uint64_t *ret_dev, uint64_t *ret_ino);
 /* True iff a process with that pid and start time exists and is not a zombie. */
 NODISCARD bool proc_is_alive(pid_t pid, uint64_t start_ticks);
 /* /proc/sys/kernel/random/boot_id as 16 bytes */

@@ -4,7 +4,8 @@
  *
  * Several stops of one container may run side by side, each with its own time-out: the shortest decides. The signal is delivered
  * once per container; SIGKILL as often as it takes. What the init of a PID namespace has no handler for the kernel discards, so a
- * stop right behind a start would be lost with a program that had no time to install its own: it is sent again until it is caught.
+ * stop right behind a start would be lost: on the runtime that has not exec'd yet, or on a program that had no time to install its
+ * handler. So it is sent again until the program that stays has caught it.
  */
 #include <errno.h>
 #include <signal.h>
@@ -22,13 +23,17 @@
 #define KILL_AGAIN_MS	2000
 #define CATCH_POLL_MIN_MS 20
 #define CATCH_POLL_MAX_MS 1000
+#define SETTLED_MS	  2000 /* a runtime has exec'd by then */
 
 struct container_stop {
 	struct op op;
 	bool own_turn;
-	bool asked; /* the signal of this op went out, or another op's did */
+	bool asked;	  /* the signal of this op went out and was caught */
+	bool other_asked; /* another op's did */
 	int64_t timeout_ms, kill_at_ns;
-	int64_t poll_ms; /* until init has a handler */
+	int64_t poll_ms;       /* until init has a handler */
+	int64_t settled_at_ns; /* until then init may still exec */
+	uint64_t dev, ino;     /* the program that was asked */
 	int kills;
 	int signal;
 	struct exit_wait wait;
@@ -93,13 +98,20 @@ static void send_signal(const struct container *c, int signal)
 	ignore(sys_pidfd_send_signal(pidfd, signal)); /* the wait that follows tells */
 }
 
-/* True when the signal went out to somebody who does not discard it. */
-static bool ask(const struct container *c, int signal)
+/* Send it, unless the program that runs now was asked already and caught it. */
+static void ask(struct container_stop *cs, const struct container *c)
 {
-	int caught = c->shared_pid || signal == SIGKILL ? 1 : proc_catches(c->pid, signal);
+	uint64_t dev = 0, ino = 0;
+	bool alone = !c->shared_pid; /* init of its own PID namespace: what it does not catch is discarded */
 
-	send_signal(c, signal);
-	return caught != 0;
+	if (proc_program(c->pid, &dev, &ino) < 0)
+		alone = false; /* it has ended, or is none of ours: one signal, whatever becomes of it */
+	if (cs->asked && (!alone || (dev == cs->dev && ino == cs->ino)))
+		return;
+	cs->dev = dev;
+	cs->ino = ino;
+	cs->asked = !alone || cs->signal == SIGKILL || proc_catches(c->pid, cs->signal) != 0;
+	send_signal(c, cs->signal);
 }
 
 static enum step turn_run(struct op *op)
@@ -135,7 +147,7 @@ static enum step ask_run(struct op *op)
 		return step;
 	}
 	if (c->stopping_signal) {
-		cs->asked = true;
+		cs->other_asked = true;
 		return STEP_DONE;
 	}
 	cs->signal = signal_parse(c->stop_signal);
@@ -154,7 +166,7 @@ static enum step wait_run(struct op *op)
 {
 	struct container_stop *cs = stop_of(op);
 	const struct container *c = container_get(op->life->state, op->id);
-	int64_t now = clock_boot_ns();
+	int64_t now = clock_boot_ns(), wake_ns;
 
 	if (!c || c->state == CONTAINER_EXITED || c->state == CONTAINER_REMOVING || container_is_tombstone(c))
 		return STEP_DONE;
@@ -163,12 +175,12 @@ static enum step wait_run(struct op *op)
 	exit_wait_add(op->life, &cs->wait, op->id, op);
 	if (!cs->kill_at_ns)
 		cs->kill_at_ns = now + MAX(cs->timeout_ms, 0) * NS_PER_MS;
-	if (!cs->asked && cs->timeout_ms > 0)
-		cs->asked = ask(c, cs->signal);
-	if (!cs->asked && cs->timeout_ms > 0)
-		cs->poll_ms = MIN(MAX(2 * cs->poll_ms, CATCH_POLL_MIN_MS), CATCH_POLL_MAX_MS);
+	if (!cs->settled_at_ns)
+		cs->settled_at_ns = now + SETTLED_MS * NS_PER_MS;
+	if (cs->timeout_ms > 0 && !cs->other_asked && (!cs->asked || now < cs->settled_at_ns))
+		ask(cs, c);
 	if (now >= cs->kill_at_ns) {
-		cs->asked = true;
+		cs->other_asked = true; /* no more asking */
 		send_signal(c, SIGKILL);
 		/* the usual one dies at once; one that does not is in D state, and named */
 		if (c->pid && cs->kills++ == 1)
@@ -176,8 +188,11 @@ static enum step wait_run(struct op *op)
 				 "init %d does not die of SIGKILL: it hangs in the kernel", (int)c->pid);
 		cs->kill_at_ns = now + KILL_AGAIN_MS * NS_PER_MS;
 	}
-	loop_timer_arm(op->life->loop, &op->timer,
-		       cs->asked ? cs->kill_at_ns : MIN(cs->kill_at_ns, now + cs->poll_ms * NS_PER_MS));
+	cs->poll_ms = MIN(MAX(2 * cs->poll_ms, CATCH_POLL_MIN_MS), CATCH_POLL_MAX_MS);
+	wake_ns = cs->kill_at_ns;
+	if (!cs->other_asked && (!cs->asked || now < cs->settled_at_ns))
+		wake_ns = MIN(wake_ns, now + cs->poll_ms * NS_PER_MS);
+	loop_timer_arm(op->life->loop, &op->timer, wake_ns);
 	return STEP_WAIT;
 }
 
