@@ -22,6 +22,7 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/life/outbox.h"
+#include "core/life/stats.h"
 #include "core/loop/notify.h"
 #include "core/net/cni.h"
 #include "core/run/cgroup.h"
@@ -30,7 +31,6 @@
 #include "core/state/record.pb.h"
 #include "cri/grpc/server.h"
 #include "cri/rpc/service.h"
-#include "core/life/stats.h"
 #include "cri/spec/to_spec.h"
 
 #define WATCHDOG_STALE_NS (10 * NS_PER_S)
@@ -96,7 +96,8 @@ static void node_facts(void *arg, struct pb_arena *arena, bool verbose, struct c
 		handlers[ret->nhandlers++] = (struct cri_runtime_handler){
 			.name = pb_arena_strdup(arena, info->name),
 			.recursive_read_only_mounts = runtime_has(info, RUNTIME_RRO),
-			.user_namespaces = true, /* namespaces are pinned here, every runtime can join them */
+			.user_namespaces =
+				true, /* namespaces are pinned here, every runtime can join them */
 		};
 	}
 	handlers[ret->nhandlers++] = (struct cri_runtime_handler){
@@ -105,8 +106,9 @@ static void node_facts(void *arg, struct pb_arena *arena, bool verbose, struct c
 		.user_namespaces = true,
 	};
 	ret->handlers = handlers;
-	ret->systemd_cgroup = e->cgroups->mode == CGROUP_V2 && runtime_has(dflt, RUNTIME_SYSTEMD_CGROUP) &&
-			      fsx_is_dir("/run/systemd/system");
+	ret->systemd_cgroup = e->cgroups->mode == CGROUP_V2 &&
+	                      runtime_has(dflt, RUNTIME_SYSTEMD_CGROUP) &&
+	                      fsx_is_dir("/run/systemd/system");
 	if (verbose) {
 		struct cri_info *info = pb_arena_alloc(arena, sizeof(*info));
 		cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
@@ -115,7 +117,8 @@ static void node_facts(void *arg, struct pb_arena *arena, bool verbose, struct c
 		yyjson_mut_doc_set_root(doc, net_dump(e->net, doc));
 		text = json_text(doc);
 		if (info)
-			*info = (struct cri_info){ .key = "cniconfig", .json = pb_arena_strdup(arena, text) };
+			*info = (struct cri_info){ .key = "cniconfig",
+				                   .json = pb_arena_strdup(arena, text) };
 		ret->info = info;
 		ret->ninfo = info ? 1 : 0;
 	}
@@ -134,7 +137,9 @@ static int set_pod_cidrs(void *arg, const char *const *cidrs, size_t ncidrs, str
 	if (streq(text.data, d->engine.state->pod_cidr))
 		return 0;
 	msg.pod_cidr = text.data;
-	return journal_append(d->engine.journal, RECORD_RUNTIME_CONFIG, RECORD_WRITTEN, &msg, err) ? 0 : -1;
+	return journal_append(d->engine.journal, RECORD_RUNTIME_CONFIG, RECORD_WRITTEN, &msg, err)
+	               ? 0
+	               : -1;
 }
 
 /* --- dump */
@@ -203,8 +208,10 @@ static void become_ready(struct daemon *d)
 	int64_t ms = (clock_mono_ns() - d->started_ns) / NS_PER_MS;
 
 	service_enter(d->service, SERVICE_READY);
-	notify_send(&d->notify, "READY=1\nSTATUS=%zu pods known", map_count(&d->engine.state->sandbox_names));
-	log_notice(NULL, "coracle %s serves %s, ready after %lld ms", CORACLE_VERSION, d->engine.config->listen, (long long)ms);
+	notify_send(&d->notify, "READY=1\nSTATUS=%zu pods known",
+	            map_count(&d->engine.state->sandbox_names));
+	log_notice(NULL, "coracle %s serves %s, ready after %lld ms", CORACLE_VERSION,
+	           d->engine.config->listen, (long long)ms);
 }
 
 static void recovered(void *arg)
@@ -214,8 +221,11 @@ static void recovered(void *arg)
 
 	service_enter(d->service, SERVICE_READS_OPEN);
 	if (r->exits || r->adopted || r->undone || r->forward || r->orphans || r->quarantined)
-		log_notice(NULL, "recovered: %zu running, %zu exits, %zu adopted, %zu undone, %zu continued, %zu orphans, %zu quarantined",
-			   r->running, r->exits, r->adopted, r->undone, r->forward, r->orphans, r->quarantined);
+		log_notice(
+			NULL,
+			"recovered: %zu running, %zu exits, %zu adopted, %zu undone, %zu continued, %zu orphans, %zu quarantined",
+			r->running, r->exits, r->adopted, r->undone, r->forward, r->orphans,
+			r->quarantined);
 	/* the gate is open (no NRI): nothing else to wait for */
 	if (life_ready(d->engine.life))
 		become_ready(d);
@@ -270,7 +280,8 @@ static void watchdog_due(void *arg)
 	struct journal_stats stats;
 
 	journal_stats(d->engine.journal, &stats);
-	if (!stats.oldest_pending_ns || clock_boot_ns() - stats.oldest_pending_ns < WATCHDOG_STALE_NS)
+	if (!stats.oldest_pending_ns ||
+	    clock_boot_ns() - stats.oldest_pending_ns < WATCHDOG_STALE_NS)
 		notify_send(&d->notify, "WATCHDOG=1");
 	loop_timer_arm_in(d->engine.loop, &d->watchdog, d->notify.watchdog_ns / 2 / NS_PER_MS);
 }
@@ -281,7 +292,8 @@ static int open_service(struct daemon *d, struct err *err)
 {
 	struct engine *e = &d->engine;
 
-	d->node = (struct cri_node){ .facts = node_facts, .set_pod_cidrs = set_pod_cidrs, .arg = d };
+	d->node =
+		(struct cri_node){ .facts = node_facts, .set_pod_cidrs = set_pod_cidrs, .arg = d };
 	d->dump = (struct cri_dump){ .json = dump_json, .arg = d };
 	d->cri = (struct cri){
 		.loop = e->loop,
@@ -296,7 +308,8 @@ static int open_service(struct daemon *d, struct err *err)
 		.version = CORACLE_VERSION,
 	};
 	d->service = service_new(&d->cri);
-	d->server = grpc_server_new(&(struct grpc_server_args){ .loop = e->loop, .handler = service_handler(d->service) });
+	d->server = grpc_server_new(&(struct grpc_server_args){
+		.loop = e->loop, .handler = service_handler(d->service) });
 	return grpc_server_listen(d->server, e->listener, err);
 }
 
@@ -317,21 +330,22 @@ static void log_problems(const struct engine *e)
 		if (info->problem)
 			log_warn(NULL, "runtime %s: %s", info->name, info->problem);
 		else
-			log_info(NULL, "runtime %s: %s %s at %s", info->name, or_empty(info->program), or_empty(info->version),
-				 info->path);
+			log_info(NULL, "runtime %s: %s %s at %s", info->name,
+			         or_empty(info->program), or_empty(info->version), info->path);
 	}
 	if (e->load.damage[0])
 		log_error(NULL, "journal: %s", e->load.damage);
 	if (e->load.torn_records)
 		log_warn(NULL, "journal: %llu record(s) behind the last acknowledged one dropped",
-			 (unsigned long long)e->load.torn_records);
+		         (unsigned long long)e->load.torn_records);
 }
 
 static int run(struct daemon *d, struct err *err)
 {
 	struct loop *loop = d->engine.loop;
 
-	if (loop_signal(loop, SIGTERM, on_terminate, d, err) < 0 || loop_signal(loop, SIGINT, on_terminate, d, err) < 0)
+	if (loop_signal(loop, SIGTERM, on_terminate, d, err) < 0 ||
+	    loop_signal(loop, SIGINT, on_terminate, d, err) < 0)
 		return -1;
 	if (d->notify.watchdog_ns) {
 		loop_timer_init(&d->watchdog, watchdog_due, d, "watchdog");
@@ -369,9 +383,12 @@ int applet_daemon(int argc, char **argv)
 	log_set_level(config->log_level);
 	signal(SIGPIPE, SIG_IGN);
 	status = engine_open(&d.engine,
-			     &(struct engine_args){ .mode = ENGINE_SERVE, .config = config, .builder = builder,
-						    .recovered = recovered, .arg = &d },
-			     &err);
+	                     &(struct engine_args){ .mode = ENGINE_SERVE,
+	                                            .config = config,
+	                                            .builder = builder,
+	                                            .recovered = recovered,
+	                                            .arg = &d },
+	                     &err);
 	if (status != EXIT_OK) {
 		log_error(NULL, "%s", err.msg);
 		config_free(config);

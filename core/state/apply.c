@@ -35,8 +35,8 @@ static struct container *live_container(struct state *state, const char *id)
 	return c && !container_is_tombstone(c) ? c : NULL;
 }
 
-static const char *sandbox_move(struct state *state, const struct record *rec, const char *id, enum sandbox_event event,
-				struct sandbox **ret)
+static const char *sandbox_move(struct state *state, const struct record *rec, const char *id,
+                                enum sandbox_event event, struct sandbox **ret)
 {
 	struct sandbox *sb = live_sandbox(state, id);
 	enum sandbox_state next;
@@ -52,8 +52,8 @@ static const char *sandbox_move(struct state *state, const struct record *rec, c
 	return NULL;
 }
 
-static const char *container_move(struct state *state, const struct record *rec, const char *id, enum container_event event,
-				  struct container **ret)
+static const char *container_move(struct state *state, const struct record *rec, const char *id,
+                                  enum container_event event, struct container **ret)
 {
 	struct container *c = live_container(state, id);
 	enum container_state next;
@@ -113,7 +113,8 @@ static const char *apply_boot(struct state *state, const struct record *rec, con
 
 /* --- sandboxes */
 
-static const char *apply_sandbox_creating(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_creating(struct state *state, const struct record *rec,
+                                          const void *arg)
 {
 	const rec_Sandbox *msg = arg;
 	struct sandbox *sb = sandbox_from_pb(msg);
@@ -130,7 +131,8 @@ static const char *apply_sandbox_creating(struct state *state, const struct reco
 	return NULL;
 }
 
-static const char *apply_sandbox_namespaces(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_namespaces(struct state *state, const struct record *rec,
+                                            const void *arg)
 {
 	const rec_SandboxNamespaces *msg = arg;
 	struct sandbox *sb = live_sandbox(state, msg->id);
@@ -146,7 +148,8 @@ static const char *apply_sandbox_namespaces(struct state *state, const struct re
 	return NULL;
 }
 
-static const char *apply_sandbox_intent(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_intent(struct state *state, const struct record *rec,
+                                        const void *arg)
 {
 	const rec_SandboxNetworkIntent *msg = arg;
 	struct sandbox *sb = live_sandbox(state, msg->id);
@@ -159,7 +162,8 @@ static const char *apply_sandbox_intent(struct state *state, const struct record
 	return NULL;
 }
 
-static const char *apply_sandbox_network(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_network(struct state *state, const struct record *rec,
+                                         const void *arg)
 {
 	const rec_SandboxNetwork *msg = arg;
 	struct sandbox *sb = live_sandbox(state, msg->id);
@@ -175,17 +179,20 @@ static const char *apply_sandbox_network(struct state *state, const struct recor
 	return NULL;
 }
 
-static const char *apply_sandbox_ready(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_ready(struct state *state, const struct record *rec,
+                                       const void *arg)
 {
 	struct sandbox *sb;
 
 	return sandbox_move(state, rec, ((const rec_Ref *)arg)->id, SANDBOX_ON_READY, &sb);
 }
 
-static const char *apply_sandbox_stopping(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_stopping(struct state *state, const struct record *rec,
+                                          const void *arg)
 {
 	struct sandbox *sb;
-	const char *why = sandbox_move(state, rec, ((const rec_Ref *)arg)->id, SANDBOX_ON_STOPPING, &sb);
+	const char *why =
+		sandbox_move(state, rec, ((const rec_Ref *)arg)->id, SANDBOX_ON_STOPPING, &sb);
 
 	if (!why && !sb->notified.stop_seq) {
 		sb->notified.stop_seq = rec->seq;
@@ -194,10 +201,12 @@ static const char *apply_sandbox_stopping(struct state *state, const struct reco
 	return why;
 }
 
-static const char *apply_sandbox_stopped(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_stopped(struct state *state, const struct record *rec,
+                                         const void *arg)
 {
 	struct sandbox *sb;
-	const char *why = sandbox_move(state, rec, ((const rec_Ref *)arg)->id, SANDBOX_ON_STOPPED, &sb);
+	const char *why =
+		sandbox_move(state, rec, ((const rec_Ref *)arg)->id, SANDBOX_ON_STOPPED, &sb);
 
 	if (why)
 		return why;
@@ -214,7 +223,8 @@ static const char *apply_sandbox_stopped(struct state *state, const struct recor
 	return NULL;
 }
 
-static const char *apply_sandbox_removing(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_removing(struct state *state, const struct record *rec,
+                                          const void *arg)
 {
 	const rec_Removing *msg = arg;
 	struct sandbox *sb;
@@ -231,7 +241,8 @@ static const char *apply_sandbox_removing(struct state *state, const struct reco
 	return NULL;
 }
 
-static const char *apply_sandbox_removed(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_removed(struct state *state, const struct record *rec,
+                                         const void *arg)
 {
 	const rec_Ref *msg = arg;
 	struct sandbox *sb = live_sandbox(state, msg->id);
@@ -250,7 +261,8 @@ static const char *apply_sandbox_removed(struct state *state, const struct recor
 	return NULL;
 }
 
-static const char *apply_sandbox_resources(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_sandbox_resources(struct state *state, const struct record *rec,
+                                           const void *arg)
 {
 	const rec_Resources *msg = arg;
 	struct sandbox *sb = live_sandbox(state, msg->id);
@@ -264,7 +276,8 @@ static const char *apply_sandbox_resources(struct state *state, const struct rec
 
 /* --- containers */
 
-static const char *apply_container_creating(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_creating(struct state *state, const struct record *rec,
+                                            const void *arg)
 {
 	const rec_Container *msg = arg;
 	struct container *c = container_from_pb(msg);
@@ -285,14 +298,16 @@ static const char *apply_container_creating(struct state *state, const struct re
 	return NULL;
 }
 
-static const char *apply_container_created(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_created(struct state *state, const struct record *rec,
+                                           const void *arg)
 {
 	struct container *c;
 
 	return container_move(state, rec, ((const rec_Ref *)arg)->id, CONTAINER_ON_CREATED, &c);
 }
 
-static const char *apply_container_starting(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_starting(struct state *state, const struct record *rec,
+                                            const void *arg)
 {
 	const rec_ContainerStarting *msg = arg;
 	struct container *c;
@@ -303,7 +318,8 @@ static const char *apply_container_starting(struct state *state, const struct re
 	return why;
 }
 
-static const char *apply_container_running(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_running(struct state *state, const struct record *rec,
+                                           const void *arg)
 {
 	const rec_ContainerRunning *msg = arg;
 	struct container *c;
@@ -317,7 +333,8 @@ static const char *apply_container_running(struct state *state, const struct rec
 	return NULL;
 }
 
-static const char *apply_container_stopping(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_stopping(struct state *state, const struct record *rec,
+                                            const void *arg)
 {
 	const rec_ContainerStopping *msg = arg;
 	struct container *c = live_container(state, msg->id);
@@ -329,7 +346,8 @@ static const char *apply_container_stopping(struct state *state, const struct re
 	return NULL;
 }
 
-static const char *apply_container_exited(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_exited(struct state *state, const struct record *rec,
+                                          const void *arg)
 {
 	const rec_ContainerExited *msg = arg;
 	struct container *c;
@@ -359,7 +377,8 @@ static const char *apply_container_exited(struct state *state, const struct reco
 	return NULL;
 }
 
-static const char *apply_container_removing(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_removing(struct state *state, const struct record *rec,
+                                            const void *arg)
 {
 	const rec_Removing *msg = arg;
 	struct container *c;
@@ -378,7 +397,8 @@ static const char *apply_container_removing(struct state *state, const struct re
 	return NULL;
 }
 
-static const char *apply_container_removed(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_removed(struct state *state, const struct record *rec,
+                                           const void *arg)
 {
 	const rec_Ref *msg = arg;
 	struct container *c;
@@ -396,7 +416,8 @@ static const char *apply_container_removed(struct state *state, const struct rec
 	return NULL;
 }
 
-static const char *apply_container_resources(struct state *state, const struct record *rec, const void *arg)
+static const char *apply_container_resources(struct state *state, const struct record *rec,
+                                             const void *arg)
 {
 	const rec_Resources *msg = arg;
 	struct container *c = live_container(state, msg->id);
@@ -422,14 +443,17 @@ static const char *apply_plugin_seen(struct state *state, const struct record *r
 			;
 		if (slot == PLUGIN_MAX)
 			return NULL; /* the 65th name is served but owed nothing (D3) */
-		state->plugins[slot] = (struct plugin){ .name = xstrdup(msg->name), .since = rec->seq, .cursor = rec->seq };
+		state->plugins[slot] = (struct plugin){ .name = xstrdup(msg->name),
+			                                .since = rec->seq,
+			                                .cursor = rec->seq };
 	}
 	state->plugins[slot].preinstalled = msg->preinstalled;
 	state->plugins[slot].last_seen_ns = rec->time_ns;
 	return NULL;
 }
 
-static const char *apply_plugin_acked(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_plugin_acked(struct state *state, const struct record *rec UNUSED,
+                                      const void *arg)
 {
 	const rec_PluginAcked *msg = arg;
 	int slot = plugin_slot(state, or_empty(msg->name));
@@ -442,7 +466,8 @@ static const char *apply_plugin_acked(struct state *state, const struct record *
 	return NULL;
 }
 
-static const char *apply_plugin_capped(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_plugin_capped(struct state *state, const struct record *rec UNUSED,
+                                       const void *arg)
 {
 	const rec_PluginAcked *msg = arg;
 	int slot = plugin_slot(state, or_empty(msg->name));
@@ -456,7 +481,8 @@ static const char *apply_plugin_capped(struct state *state, const struct record 
 	return NULL;
 }
 
-static const char *apply_plugin_forgotten(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_plugin_forgotten(struct state *state, const struct record *rec UNUSED,
+                                          const void *arg)
 {
 	const rec_Plugin *msg = arg;
 	int slot = plugin_slot(state, or_empty(msg->name));
@@ -509,7 +535,8 @@ static const char *apply_image_named(struct state *state, const struct record *r
 	return NULL;
 }
 
-static const char *apply_image_removed(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_image_removed(struct state *state, const struct record *rec UNUSED,
+                                       const void *arg)
 {
 	const rec_Ref *msg = arg;
 	struct image *image = msg->id ? map_find(&state->image_ids, msg->id) : NULL;
@@ -520,7 +547,8 @@ static const char *apply_image_removed(struct state *state, const struct record 
 	return NULL;
 }
 
-static const char *apply_runtime_config(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_runtime_config(struct state *state, const struct record *rec UNUSED,
+                                        const void *arg)
 {
 	set_str(&state->pod_cidr, ((const rec_RuntimeConfig *)arg)->pod_cidr);
 	return NULL;
@@ -528,7 +556,8 @@ static const char *apply_runtime_config(struct state *state, const struct record
 
 /* --- snapshots: whole objects */
 
-static const char *apply_snap_meta(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_snap_meta(struct state *state, const struct record *rec UNUSED,
+                                   const void *arg)
 {
 	const rec_SnapMeta *msg = arg;
 
@@ -540,7 +569,8 @@ static const char *apply_snap_meta(struct state *state, const struct record *rec
 	return NULL;
 }
 
-static const char *apply_snap_sandbox(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_snap_sandbox(struct state *state, const struct record *rec UNUSED,
+                                      const void *arg)
 {
 	struct sandbox *sb = sandbox_from_pb(arg);
 
@@ -551,7 +581,8 @@ static const char *apply_snap_sandbox(struct state *state, const struct record *
 	return NULL;
 }
 
-static const char *apply_snap_container(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_snap_container(struct state *state, const struct record *rec UNUSED,
+                                        const void *arg)
 {
 	struct container *c = container_from_pb(arg);
 
@@ -562,11 +593,13 @@ static const char *apply_snap_container(struct state *state, const struct record
 	return NULL;
 }
 
-static const char *apply_snap_plugin(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_snap_plugin(struct state *state, const struct record *rec UNUSED,
+                                     const void *arg)
 {
 	const rec_Plugin *msg = arg;
 
-	if (msg->slot >= PLUGIN_MAX || state->plugins[msg->slot].name || !msg->name || !msg->name[0])
+	if (msg->slot >= PLUGIN_MAX || state->plugins[msg->slot].name || !msg->name ||
+	    !msg->name[0])
 		return "holds a plugin that does not fit";
 	state->plugins[msg->slot] = (struct plugin){
 		.name = xstrdup(msg->name),
@@ -578,7 +611,8 @@ static const char *apply_snap_plugin(struct state *state, const struct record *r
 	return NULL;
 }
 
-static const char *apply_snap_image(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_snap_image(struct state *state, const struct record *rec UNUSED,
+                                    const void *arg)
 {
 	struct image *image = image_from_pb(arg);
 
@@ -590,7 +624,8 @@ static const char *apply_snap_image(struct state *state, const struct record *re
 	return NULL;
 }
 
-static const char *apply_snap_quarantine(struct state *state, const struct record *rec UNUSED, const void *arg)
+static const char *apply_snap_quarantine(struct state *state, const struct record *rec UNUSED,
+                                         const void *arg)
 {
 	const rec_Quarantine *msg = arg;
 
@@ -655,16 +690,18 @@ static const char *message_id(uint16_t kind, const void *msg)
 	}
 }
 
-_Static_assert(offsetof(rec_Ref, id) == 0 && offsetof(rec_Sandbox, id) == 0 && offsetof(rec_Container, id) == 0 &&
-		       offsetof(rec_Image, id) == 0 && offsetof(rec_Removing, id) == 0 &&
-		       offsetof(rec_ContainerExited, id) == 0,
-	       "message_id() reads the first member");
+_Static_assert(offsetof(rec_Ref, id) == 0 && offsetof(rec_Sandbox, id) == 0 &&
+                       offsetof(rec_Container, id) == 0 && offsetof(rec_Image, id) == 0 &&
+                       offsetof(rec_Removing, id) == 0 && offsetof(rec_ContainerExited, id) == 0,
+               "message_id() reads the first member");
 
-static void quarantine_record(struct state *state, const struct record *rec, const char *id, const char *why)
+static void quarantine_record(struct state *state, const struct record *rec, const char *id,
+                              const char *why)
 {
 	char text[200];
 
-	if (str_format(text, sizeof(text), "record %llu (%s) %s", (unsigned long long)rec->seq, record_name(rec->kind), why) < 0)
+	if (str_format(text, sizeof(text), "record %llu (%s) %s", (unsigned long long)rec->seq,
+	               record_name(rec->kind), why) < 0)
 		text[sizeof(text) - 1] = '\0';
 	state_quarantine(state, id, rec->seq, text);
 }
@@ -683,7 +720,8 @@ void state_apply(struct state *state, const struct record *rec)
 	}
 	pb_arena_reset(state->arena);
 	msg = pb_arena_alloc(state->arena, info->struct_size);
-	if (!msg || pb_decode_msg(state->arena, info->desc, msg, rec->payload, rec->len, info->name, &err) < 0) {
+	if (!msg || pb_decode_msg(state->arena, info->desc, msg, rec->payload, rec->len, info->name,
+	                          &err) < 0) {
 		quarantine_record(state, rec, "", err.msg);
 		return;
 	}

@@ -16,7 +16,8 @@ static void add_opt(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, c
 		yyjson_mut_obj_add_strcpy(doc, obj, key, value);
 }
 
-static void add_bytes(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const struct bytes *bytes)
+static void add_bytes(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key,
+                      const struct bytes *bytes)
 {
 	yyjson_mut_val *val;
 	uint8_t digest[SHA256_SIZE];
@@ -34,7 +35,8 @@ static void add_bytes(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key,
 	add_str(doc, val, "sha256", text);
 }
 
-static void add_pairs(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const struct pairs *pairs)
+static void add_pairs(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key,
+                      const struct pairs *pairs)
 {
 	yyjson_mut_val *val;
 
@@ -43,7 +45,7 @@ static void add_pairs(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key,
 	val = yyjson_mut_obj_add_obj(doc, obj, key);
 	for (size_t i = 0; i < pairs->count; i++)
 		yyjson_mut_obj_add(val, yyjson_mut_strcpy(doc, pairs->items[i].key),
-				   yyjson_mut_strcpy(doc, pairs->items[i].value));
+		                   yyjson_mut_strcpy(doc, pairs->items[i].value));
 }
 
 static void add_strv(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, char *const *strv)
@@ -54,7 +56,8 @@ static void add_strv(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, 
 		yyjson_mut_arr_add_strcpy(doc, arr, *strv);
 }
 
-static void add_maps(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const struct id_maps *maps)
+static void add_maps(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key,
+                     const struct id_maps *maps)
 {
 	yyjson_mut_val *arr;
 
@@ -221,7 +224,8 @@ static const char *owed_name(enum owed_kind kind)
 	return "?";
 }
 
-static void dump_plugin(const struct state *state, int slot, yyjson_mut_doc *doc, yyjson_mut_val *arr)
+static void dump_plugin(const struct state *state, int slot, yyjson_mut_doc *doc,
+                        yyjson_mut_val *arr)
 {
 	const struct plugin *p = &state->plugins[slot];
 	yyjson_mut_val *obj = yyjson_mut_arr_add_obj(doc, arr), *list;
@@ -258,12 +262,14 @@ yyjson_mut_val *dump_state(const struct state *state, yyjson_mut_doc *doc)
 		yyjson_mut_arr_append(arr, dump_sandbox(list_entry(l, struct sandbox, link), doc));
 	arr = yyjson_mut_obj_add_arr(doc, root, "containers");
 	list_for_each(l, &state->containers)
-		yyjson_mut_arr_append(arr, dump_container(list_entry(l, struct container, link), doc));
+		yyjson_mut_arr_append(arr,
+		                      dump_container(list_entry(l, struct container, link), doc));
 	arr = yyjson_mut_obj_add_arr(doc, root, "tombstones");
 	list_for_each(l, &state->dead_sandboxes)
 		yyjson_mut_arr_append(arr, dump_sandbox(list_entry(l, struct sandbox, link), doc));
 	list_for_each(l, &state->dead_containers)
-		yyjson_mut_arr_append(arr, dump_container(list_entry(l, struct container, link), doc));
+		yyjson_mut_arr_append(arr,
+		                      dump_container(list_entry(l, struct container, link), doc));
 	arr = yyjson_mut_obj_add_arr(doc, root, "images");
 	list_for_each(l, &state->images)
 		yyjson_mut_arr_append(arr, dump_image(list_entry(l, struct image, link), doc));

@@ -13,11 +13,11 @@
 
 struct image {
 	struct list link;
-	char *id;	/* "sha256:<64 hex>" */
-	char **names;	/* strv, canonical */
+	char *id;       /* "sha256:<64 hex>" */
+	char **names;   /* strv, canonical */
 	char **digests; /* strv, canonical */
-	char **layers;	/* strv of "sha256:<64 hex>" (diffIDs), base first */
-	char *user;	/* config.User: "1000", "name", "name:group", "" */
+	char **layers;  /* strv of "sha256:<64 hex>" (diffIDs), base first */
+	char *user;     /* config.User: "1000", "name", "name:group", "" */
 	uint64_t size_bytes;
 	bool pinned;
 	int64_t created_ns; /* when it was stored here */

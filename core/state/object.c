@@ -51,7 +51,8 @@ static void pairs_from_pb(struct pairs *pairs, const rec_Pair *items, size_t cou
 	}
 }
 
-static int pairs_to_pb(const struct pairs *pairs, struct pb_arena *arena, rec_Pair **ret_items, pb_size_t *ret_count)
+static int pairs_to_pb(const struct pairs *pairs, struct pb_arena *arena, rec_Pair **ret_items,
+                       pb_size_t *ret_count)
 {
 	rec_Pair *items;
 
@@ -75,10 +76,12 @@ static void maps_from_pb(struct id_maps *maps, const rec_IdMap *items, size_t co
 	maps->items = xcalloc(count, sizeof(*maps->items));
 	maps->count = count;
 	for (size_t i = 0; i < count; i++)
-		maps->items[i] = (struct id_map){ items[i].inside, items[i].outside, items[i].count };
+		maps->items[i] =
+			(struct id_map){ items[i].inside, items[i].outside, items[i].count };
 }
 
-static int maps_to_pb(const struct id_maps *maps, struct pb_arena *arena, rec_IdMap **ret_items, pb_size_t *ret_count)
+static int maps_to_pb(const struct id_maps *maps, struct pb_arena *arena, rec_IdMap **ret_items,
+                      pb_size_t *ret_count)
 {
 	rec_IdMap *items;
 
@@ -90,7 +93,8 @@ static int maps_to_pb(const struct id_maps *maps, struct pb_arena *arena, rec_Id
 	if (!items)
 		return -1;
 	for (size_t i = 0; i < maps->count; i++)
-		items[i] = (rec_IdMap){ maps->items[i].inside, maps->items[i].outside, maps->items[i].count };
+		items[i] = (rec_IdMap){ maps->items[i].inside, maps->items[i].outside,
+			                maps->items[i].count };
 	*ret_items = items;
 	return 0;
 }
@@ -106,12 +110,16 @@ static int bytes_to_pb(const struct bytes *bytes, struct pb_arena *arena, pb_byt
 
 static struct notified notified_from_pb(const rec_Notified *msg)
 {
-	return (struct notified){ .stop_seq = msg->stop_seq, .remove_seq = msg->remove_seq, .mask = msg->mask };
+	return (struct notified){ .stop_seq = msg->stop_seq,
+		                  .remove_seq = msg->remove_seq,
+		                  .mask = msg->mask };
 }
 
 static rec_Notified notified_to_pb(const struct notified *n)
 {
-	return (rec_Notified){ .stop_seq = n->stop_seq, .remove_seq = n->remove_seq, .mask = n->mask };
+	return (rec_Notified){ .stop_seq = n->stop_seq,
+		               .remove_seq = n->remove_seq,
+		               .mask = n->mask };
 }
 
 struct sandbox *sandbox_from_pb(const rec_Sandbox *msg)
@@ -266,7 +274,8 @@ struct container *container_from_pb(const rec_Container *msg)
 	set_str(&c->runtime, msg->runtime);
 	set_str(&c->cgroups_path, msg->cgroups_path);
 	set_str(&c->stop_signal, msg->stop_signal);
-	c->state = msg->state < CONTAINER_STATES ? (enum container_state)msg->state : CONTAINER_INVALID;
+	c->state = msg->state < CONTAINER_STATES ? (enum container_state)msg->state
+	                                         : CONTAINER_INVALID;
 	c->created_ns = msg->created_ns;
 	c->started_ns = msg->started_ns;
 	c->finished_ns = msg->finished_ns;
@@ -326,7 +335,8 @@ int container_to_pb(const struct container *c, struct pb_arena *arena, rec_Conta
 	if (pairs_to_pb(&c->labels, arena, &ret->labels, &ret->labels_count) < 0 ||
 	    pairs_to_pb(&c->annotations, arena, &ret->annotations, &ret->annotations_count) < 0 ||
 	    bytes_to_pb(&c->request, arena, &ret->request) < 0 ||
-	    bytes_to_pb(&c->resources, arena, &ret->resources) < 0 || bytes_to_pb(&boot_id, arena, &ret->boot_id) < 0)
+	    bytes_to_pb(&c->resources, arena, &ret->resources) < 0 ||
+	    bytes_to_pb(&boot_id, arena, &ret->boot_id) < 0)
 		return -1;
 	return 0;
 }

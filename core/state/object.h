@@ -23,7 +23,8 @@ void image_free(struct image *image);
 
 /* Fill a message; strings are borrowed from the object, arrays come from @arena. -1 when the arena is over budget. */
 NODISCARD int sandbox_to_pb(const struct sandbox *sb, struct pb_arena *arena, rec_Sandbox *ret);
-NODISCARD int container_to_pb(const struct container *c, struct pb_arena *arena, rec_Container *ret);
+NODISCARD int container_to_pb(const struct container *c, struct pb_arena *arena,
+                              rec_Container *ret);
 void image_to_pb(const struct image *image, rec_Image *ret);
 
 /* Replace *field by a copy of what the message holds. */

@@ -15,10 +15,15 @@ struct plugin {
 	char *name; /* "10-logger" (idx-name); NULL: free slot */
 	bool preinstalled;
 	uint64_t since, cursor; /* seqs */
-	int64_t last_seen_ns;	/* wall clock of its last PLUGIN_SEEN */
+	int64_t last_seen_ns;   /* wall clock of its last PLUGIN_SEEN */
 };
 
-enum owed_kind { OWED_CONTAINER_STOP, OWED_CONTAINER_REMOVE, OWED_SANDBOX_STOP, OWED_SANDBOX_REMOVE };
+enum owed_kind {
+	OWED_CONTAINER_STOP,
+	OWED_CONTAINER_REMOVE,
+	OWED_SANDBOX_STOP,
+	OWED_SANDBOX_REMOVE
+};
 
 struct owed {
 	uint64_t seq;

@@ -88,7 +88,9 @@ static void copy_id(uint8_t dst[16], const pb_bytes_array_t *src)
 
 struct boot boot_from_pb(const rec_Boot *msg)
 {
-	struct boot boot = { .dev = msg->dev, .ino = msg->ino, .version = xstrdup(or_empty(msg->version)) };
+	struct boot boot = { .dev = msg->dev,
+		             .ino = msg->ino,
+		             .version = xstrdup(or_empty(msg->version)) };
 
 	copy_id(boot.machine_id, msg->machine_id);
 	copy_id(boot.boot_id, msg->boot_id);
@@ -120,7 +122,8 @@ bool state_add_sandbox(struct state *state, struct sandbox *sb)
 	bool dead = sandbox_is_tombstone(sb);
 
 	sb->key = sandbox_key(sb->name, sb->ns, sb->uid, sb->attempt);
-	if (map_find(&state->sandbox_ids, sb->id) || (!dead && map_find(&state->sandbox_names, sb->key)))
+	if (map_find(&state->sandbox_ids, sb->id) ||
+	    (!dead && map_find(&state->sandbox_names, sb->key)))
 		return false;
 	ensure(map_insert(&state->sandbox_ids, sb->id, sb));
 	if (!dead)
@@ -281,8 +284,9 @@ static void owed_add(struct owed_list *list, uint64_t seq, enum owed_kind kind, 
 	list->count++;
 }
 
-static void owed_of(struct owed_list *list, const struct plugin *p, int slot, const struct notified *n, const char *id,
-		    enum owed_kind stop, enum owed_kind remove)
+static void owed_of(struct owed_list *list, const struct plugin *p, int slot,
+                    const struct notified *n, const char *id, enum owed_kind stop,
+                    enum owed_kind remove)
 {
 	if (!in_view(p, slot, n))
 		return;
@@ -310,13 +314,15 @@ size_t state_owed(const struct state *state, int slot, struct owed **ret)
 		list_for_each(l, containers[i]) {
 			const struct container *c = list_entry(l, struct container, link);
 
-			owed_of(&list, p, slot, &c->notified, c->id, OWED_CONTAINER_STOP, OWED_CONTAINER_REMOVE);
+			owed_of(&list, p, slot, &c->notified, c->id, OWED_CONTAINER_STOP,
+			        OWED_CONTAINER_REMOVE);
 		}
 	for (size_t i = 0; i < ARRAY_SIZE(sandboxes); i++)
 		list_for_each(l, sandboxes[i]) {
 			const struct sandbox *sb = list_entry(l, struct sandbox, link);
 
-			owed_of(&list, p, slot, &sb->notified, sb->id, OWED_SANDBOX_STOP, OWED_SANDBOX_REMOVE);
+			owed_of(&list, p, slot, &sb->notified, sb->id, OWED_SANDBOX_STOP,
+			        OWED_SANDBOX_REMOVE);
 		}
 	if (list.count)
 		qsort(list.items, list.count, sizeof(*list.items), owed_compare);
@@ -471,7 +477,8 @@ bool container_is_visible(const struct container *c)
 {
 	if (c->hidden || (c->undone && !c->step))
 		return false;
-	return c->state != CONTAINER_CREATING && c->state != CONTAINER_GONE && c->state != CONTAINER_INVALID;
+	return c->state != CONTAINER_CREATING && c->state != CONTAINER_GONE &&
+	       c->state != CONTAINER_INVALID;
 }
 
 const struct sandbox *sandbox_find(const struct state *state, const char *id, struct err *err)
@@ -493,7 +500,8 @@ const struct sandbox *sandbox_find(const struct state *state, const char *id, st
 		if (!sandbox_is_visible(sb) || strncmp(sb->id, id, len))
 			continue;
 		if (found) {
-			err_set(err, CODE_INVALID_ARGUMENT, "pod sandbox id prefix \"%.64s\" is ambiguous", id);
+			err_set(err, CODE_INVALID_ARGUMENT,
+			        "pod sandbox id prefix \"%.64s\" is ambiguous", id);
 			return NULL;
 		}
 		found = sb;
@@ -522,7 +530,8 @@ const struct container *container_find(const struct state *state, const char *id
 		if (!container_is_visible(c) || strncmp(c->id, id, len))
 			continue;
 		if (found) {
-			err_set(err, CODE_INVALID_ARGUMENT, "container id prefix \"%.64s\" is ambiguous", id);
+			err_set(err, CODE_INVALID_ARGUMENT,
+			        "container id prefix \"%.64s\" is ambiguous", id);
 			return NULL;
 		}
 		found = c;
@@ -534,16 +543,19 @@ const struct container *container_find(const struct state *state, const char *id
 
 /* --- the whole */
 
-#define VERIFY(cond, ...)                                                       \
-	do {                                                                    \
-		if (!(cond))                                                    \
-			return err_set(err, CODE_INTERNAL, __VA_ARGS__);        \
+#define VERIFY(cond, ...)                                                                          \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			return err_set(err, CODE_INTERNAL, __VA_ARGS__);                           \
 	} while (0)
 
-static int verify_notified(const struct state *state, const struct notified *n, const char *id, struct err *err)
+static int verify_notified(const struct state *state, const struct notified *n, const char *id,
+                           struct err *err)
 {
-	VERIFY(n->stop_seq <= state->seq && n->remove_seq <= state->seq, "%s: owed seq from the future", id);
-	VERIFY(!n->remove_seq || (n->stop_seq && n->stop_seq <= n->remove_seq), "%s: removed before its stop", id);
+	VERIFY(n->stop_seq <= state->seq && n->remove_seq <= state->seq,
+	       "%s: owed seq from the future", id);
+	VERIFY(!n->remove_seq || (n->stop_seq && n->stop_seq <= n->remove_seq),
+	       "%s: removed before its stop", id);
 	return 0;
 }
 
@@ -555,12 +567,14 @@ static int verify_sandboxes(const struct state *state, struct err *err)
 		const struct sandbox *sb = list_entry(l, struct sandbox, link);
 
 		live++;
-		VERIFY(sb->state > SANDBOX_INVALID && sb->state < SANDBOX_GONE, "pod %s: state %d on the live list", sb->id,
-		       (int)sb->state);
+		VERIFY(sb->state > SANDBOX_INVALID && sb->state < SANDBOX_GONE,
+		       "pod %s: state %d on the live list", sb->id, (int)sb->state);
 		VERIFY(sandbox_get(state, sb->id) == sb, "pod %s: not in the id index", sb->id);
-		VERIFY(sandbox_by_key(state, sb->key) == sb, "pod %s: name %s is not its own", sb->id, sb->key);
+		VERIFY(sandbox_by_key(state, sb->key) == sb, "pod %s: name %s is not its own",
+		       sb->id, sb->key);
 		VERIFY(!sb->stopped || !sb->netns_path, "pod %s: stopped, yet pinned", sb->id);
-		VERIFY(sb->created_ns <= state->last_created_ns, "pod %s: created after the latest creation", sb->id);
+		VERIFY(sb->created_ns <= state->last_created_ns,
+		       "pod %s: created after the latest creation", sb->id);
 		if (verify_notified(state, &sb->notified, sb->id, err) < 0)
 			return -1;
 	}
@@ -568,16 +582,18 @@ static int verify_sandboxes(const struct state *state, struct err *err)
 		const struct sandbox *sb = list_entry(l, struct sandbox, link);
 
 		dead++;
-		VERIFY(sb->state == SANDBOX_GONE, "pod %s: state %d among tombstones", sb->id, (int)sb->state);
+		VERIFY(sb->state == SANDBOX_GONE, "pod %s: state %d among tombstones", sb->id,
+		       (int)sb->state);
 		VERIFY(list_empty(&sb->containers), "pod %s: gone, yet has containers", sb->id);
-		VERIFY(state_is_owed(state, &sb->notified), "pod %s: tombstone owed to nobody", sb->id);
+		VERIFY(state_is_owed(state, &sb->notified), "pod %s: tombstone owed to nobody",
+		       sb->id);
 		if (verify_notified(state, &sb->notified, sb->id, err) < 0)
 			return -1;
 	}
-	VERIFY(map_count(&state->sandbox_ids) == live + dead, "pod id index holds %zu of %zu", map_count(&state->sandbox_ids),
-	       live + dead);
-	VERIFY(map_count(&state->sandbox_names) == live, "pod name index holds %zu of %zu", map_count(&state->sandbox_names),
-	       live);
+	VERIFY(map_count(&state->sandbox_ids) == live + dead, "pod id index holds %zu of %zu",
+	       map_count(&state->sandbox_ids), live + dead);
+	VERIFY(map_count(&state->sandbox_names) == live, "pod name index holds %zu of %zu",
+	       map_count(&state->sandbox_names), live);
 	return 0;
 }
 
@@ -590,23 +606,28 @@ static int verify_containers(const struct state *state, struct err *err)
 			const struct container *c = list_entry(k, struct container, pod_link);
 
 			linked++;
-			VERIFY(!strcmp(c->sandbox_id, list_entry(l, struct sandbox, link)->id), "container %s: in another pod's list",
-			       c->id);
+			VERIFY(!strcmp(c->sandbox_id, list_entry(l, struct sandbox, link)->id),
+			       "container %s: in another pod's list", c->id);
 		}
 	list_for_each(l, &state->containers) {
 		const struct container *c = list_entry(l, struct container, link);
 
 		live++;
-		VERIFY(c->state > CONTAINER_INVALID && c->state < CONTAINER_GONE, "container %s: state %d on the live list", c->id,
-		       (int)c->state);
-		VERIFY(container_get(state, c->id) == c, "container %s: not in the id index", c->id);
-		VERIFY(container_by_key(state, c->key) == c, "container %s: name %s is not its own", c->id, c->key);
-		VERIFY(c->exit_code >= 0 && c->exit_code <= 255, "container %s: exit code %d", c->id, c->exit_code);
-		VERIFY(c->state != CONTAINER_EXITED || (c->finished_ns >= c->started_ns && c->finished_ns >= c->created_ns),
-		       "container %s: finished before it started", c->id);
-		VERIFY(c->state != CONTAINER_EXITED || c->hidden || c->notified.stop_seq, "container %s: exited, owed to nobody",
+		VERIFY(c->state > CONTAINER_INVALID && c->state < CONTAINER_GONE,
+		       "container %s: state %d on the live list", c->id, (int)c->state);
+		VERIFY(container_get(state, c->id) == c, "container %s: not in the id index",
 		       c->id);
-		VERIFY(!c->hidden || !c->notified.stop_seq, "container %s: hidden, yet owed", c->id);
+		VERIFY(container_by_key(state, c->key) == c, "container %s: name %s is not its own",
+		       c->id, c->key);
+		VERIFY(c->exit_code >= 0 && c->exit_code <= 255, "container %s: exit code %d",
+		       c->id, c->exit_code);
+		VERIFY(c->state != CONTAINER_EXITED ||
+		               (c->finished_ns >= c->started_ns && c->finished_ns >= c->created_ns),
+		       "container %s: finished before it started", c->id);
+		VERIFY(c->state != CONTAINER_EXITED || c->hidden || c->notified.stop_seq,
+		       "container %s: exited, owed to nobody", c->id);
+		VERIFY(!c->hidden || !c->notified.stop_seq, "container %s: hidden, yet owed",
+		       c->id);
 		if (verify_notified(state, &c->notified, c->id, err) < 0)
 			return -1;
 	}
@@ -614,15 +635,19 @@ static int verify_containers(const struct state *state, struct err *err)
 		const struct container *c = list_entry(l, struct container, link);
 
 		dead++;
-		VERIFY(c->state == CONTAINER_GONE, "container %s: state %d among tombstones", c->id, (int)c->state);
-		VERIFY(sandbox_get(state, c->sandbox_id), "container %s: tombstone without its pod", c->id);
-		VERIFY(state_is_owed(state, &c->notified), "container %s: tombstone owed to nobody", c->id);
+		VERIFY(c->state == CONTAINER_GONE, "container %s: state %d among tombstones", c->id,
+		       (int)c->state);
+		VERIFY(sandbox_get(state, c->sandbox_id), "container %s: tombstone without its pod",
+		       c->id);
+		VERIFY(state_is_owed(state, &c->notified), "container %s: tombstone owed to nobody",
+		       c->id);
 		if (verify_notified(state, &c->notified, c->id, err) < 0)
 			return -1;
 	}
 	VERIFY(linked == live, "pods list %zu of %zu containers", linked, live);
-	VERIFY(map_count(&state->container_ids) == live + dead, "container id index holds %zu of %zu",
-	       map_count(&state->container_ids), live + dead);
+	VERIFY(map_count(&state->container_ids) == live + dead,
+	       "container id index holds %zu of %zu", map_count(&state->container_ids),
+	       live + dead);
 	VERIFY(map_count(&state->container_names) == live, "container name index holds %zu of %zu",
 	       map_count(&state->container_names), live);
 	return 0;
@@ -636,17 +661,19 @@ static int verify_images(const struct state *state, struct err *err)
 		const struct image *image = list_entry(l, struct image, link);
 
 		count++;
-		VERIFY(image_get(state, image->id) == image, "image %s: not in the id index", image->id);
+		VERIFY(image_get(state, image->id) == image, "image %s: not in the id index",
+		       image->id);
 		for (size_t i = 0; image->names[i]; i++, names++)
-			VERIFY(image_by_name(state, image->names[i]) == image, "image %s: name %s is not its own", image->id,
-			       image->names[i]);
+			VERIFY(image_by_name(state, image->names[i]) == image,
+			       "image %s: name %s is not its own", image->id, image->names[i]);
 		for (size_t i = 0; image->digests[i]; i++, names++)
-			VERIFY(image_by_name(state, image->digests[i]) == image, "image %s: digest %s is not its own", image->id,
-			       image->digests[i]);
+			VERIFY(image_by_name(state, image->digests[i]) == image,
+			       "image %s: digest %s is not its own", image->id, image->digests[i]);
 	}
-	VERIFY(map_count(&state->image_ids) == count, "image id index holds %zu of %zu", map_count(&state->image_ids), count);
-	VERIFY(map_count(&state->image_names) == names, "image name index holds %zu of %zu", map_count(&state->image_names),
-	       names);
+	VERIFY(map_count(&state->image_ids) == count, "image id index holds %zu of %zu",
+	       map_count(&state->image_ids), count);
+	VERIFY(map_count(&state->image_names) == names, "image name index holds %zu of %zu",
+	       map_count(&state->image_names), names);
 	return 0;
 }
 
@@ -655,10 +682,11 @@ int state_verify(const struct state *state, struct err *err)
 	for (size_t i = 0; i < PLUGIN_MAX; i++) {
 		const struct plugin *p = &state->plugins[i];
 
-		VERIFY(!p->name || (p->since <= p->cursor && p->cursor <= state->seq), "plugin %s: cursor out of range",
-		       or_empty(p->name));
+		VERIFY(!p->name || (p->since <= p->cursor && p->cursor <= state->seq),
+		       "plugin %s: cursor out of range", or_empty(p->name));
 	}
-	if (verify_sandboxes(state, err) < 0 || verify_containers(state, err) < 0 || verify_images(state, err) < 0)
+	if (verify_sandboxes(state, err) < 0 || verify_containers(state, err) < 0 ||
+	    verify_images(state, err) < 0)
 		return -1;
 	return 0;
 }
@@ -668,7 +696,8 @@ static int out_of_memory(const char *what, struct err *err)
 	return err_set(err, CODE_RESOURCE_EXHAUSTED, "snapshot: %s is too large", what);
 }
 
-static int emit_sandboxes(const struct state *state, const struct list *head, state_emit_fn emit, void *arg, struct err *err)
+static int emit_sandboxes(const struct state *state, const struct list *head, state_emit_fn emit,
+                          void *arg, struct err *err)
 {
 	list_for_each(l, head) {
 		const struct sandbox *sb = list_entry(l, struct sandbox, link);
@@ -683,7 +712,8 @@ static int emit_sandboxes(const struct state *state, const struct list *head, st
 	return 0;
 }
 
-static int emit_containers(const struct state *state, const struct list *head, state_emit_fn emit, void *arg, struct err *err)
+static int emit_containers(const struct state *state, const struct list *head, state_emit_fn emit,
+                           void *arg, struct err *err)
 {
 	list_for_each(l, head) {
 		const struct container *c = list_entry(l, struct container, link);
@@ -706,12 +736,16 @@ static int emit_meta(const struct state *state, state_emit_fn emit, void *arg, s
 		.pod_cidr = state->pod_cidr,
 		.boot_seq = state->boot.seq,
 		.has_boot = true,
-		.boot = { .dev = state->boot.dev, .ino = state->boot.ino, .version = state->boot.version },
+		.boot = { .dev = state->boot.dev,
+		          .ino = state->boot.ino,
+		          .version = state->boot.version },
 	};
 
 	pb_arena_reset(state->arena);
-	meta.boot.machine_id = pb_arena_bytes(state->arena, state->boot.machine_id, sizeof(state->boot.machine_id));
-	meta.boot.boot_id = pb_arena_bytes(state->arena, state->boot.boot_id, sizeof(state->boot.boot_id));
+	meta.boot.machine_id = pb_arena_bytes(state->arena, state->boot.machine_id,
+	                                      sizeof(state->boot.machine_id));
+	meta.boot.boot_id =
+		pb_arena_bytes(state->arena, state->boot.boot_id, sizeof(state->boot.boot_id));
 	return emit(arg, RECORD_SNAP_META, rec_SnapMeta_fields, &meta, err);
 }
 
@@ -721,8 +755,12 @@ int state_emit(const struct state *state, state_emit_fn emit, void *arg, struct 
 		return -1;
 	for (uint32_t i = 0; i < PLUGIN_MAX; i++) {
 		const struct plugin *p = &state->plugins[i];
-		const rec_Plugin msg = { .name = p->name, .preinstalled = p->preinstalled, .since = p->since,
-					 .cursor = p->cursor, .last_seen_ns = p->last_seen_ns, .slot = i };
+		const rec_Plugin msg = { .name = p->name,
+			                 .preinstalled = p->preinstalled,
+			                 .since = p->since,
+			                 .cursor = p->cursor,
+			                 .last_seen_ns = p->last_seen_ns,
+			                 .slot = i };
 
 		if (p->name && emit(arg, RECORD_SNAP_PLUGIN, rec_Plugin_fields, &msg, err) < 0)
 			return -1;

@@ -40,16 +40,17 @@ struct boot {
 
 struct state {
 	uint64_t seq; /* last record applied */
-	struct list sandboxes, containers, images, quarantine; /* creation order, without tombstones */
-	struct list dead_sandboxes, dead_containers;	       /* tombstones, in order of their REMOVED */
+	struct list sandboxes, containers, images,
+		quarantine;                          /* creation order, without tombstones */
+	struct list dead_sandboxes, dead_containers; /* tombstones, in order of their REMOVED */
 	struct map sandbox_ids, container_ids, image_ids;
 	struct map sandbox_names, container_names; /* key -> object; a tombstone's name is free */
-	struct map image_names;			   /* canonical name or digest -> image */
+	struct map image_names;                    /* canonical name or digest -> image */
 	struct plugin plugins[PLUGIN_MAX];
 	struct boot boot;      /* the last BOOT */
 	struct boot prev_boot; /* the one before: what `recover` compares */
 	int64_t last_created_ns; /* largest created_ns on record: a new object's must be larger (D28) */
-	char *pod_cidr;	       /* "" when never set */
+	char *pod_cidr;          /* "" when never set */
 	struct pb_arena *arena; /* private: one record's decoding */
 };
 
@@ -60,8 +61,10 @@ void state_apply(struct state *state, const struct record *rec);
 
 /* --- look-ups. find: exact id or unique non-empty hex prefix among what CRI may see (tombstones never). */
 /* Errors: NOT_FOUND; INVALID_ARGUMENT when empty or ambiguous. */
-NODISCARD const struct sandbox *sandbox_find(const struct state *state, const char *id, struct err *err);
-NODISCARD const struct container *container_find(const struct state *state, const char *id, struct err *err);
+NODISCARD const struct sandbox *sandbox_find(const struct state *state, const char *id,
+                                             struct err *err);
+NODISCARD const struct container *container_find(const struct state *state, const char *id,
+                                                 struct err *err);
 /* get: the exact id, tombstones too; NULL when unknown. */
 const struct sandbox *sandbox_get(const struct state *state, const char *id);
 const struct container *container_get(const struct state *state, const char *id);
@@ -92,7 +95,8 @@ bool state_is_owed(const struct state *state, const struct notified *notified);
 /* Every invariant of docs/architecture.md that can be judged from state alone; err names the first that fails. */
 NODISCARD int state_verify(const struct state *state, struct err *err);
 /* The state as snapshot records, SNAP_META first; emit returns 0 or -1 with err set. */
-typedef int (*state_emit_fn)(void *arg, enum record_kind kind, const pb_msgdesc_t *desc, const void *msg, struct err *err);
+typedef int (*state_emit_fn)(void *arg, enum record_kind kind, const pb_msgdesc_t *desc,
+                             const void *msg, struct err *err);
 NODISCARD int state_emit(const struct state *state, state_emit_fn emit, void *arg, struct err *err);
 
 DEFINE_CLEANUP_PTR(struct state, state_free);

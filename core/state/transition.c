@@ -27,14 +27,17 @@ static const uint8_t container_table[CONTAINER_STATES][CONTAINER_EVENTS] = {
 };
 /* clang-format on */
 
-_Static_assert(SANDBOX_STATES <= UINT8_MAX && CONTAINER_STATES <= UINT8_MAX, "the tables hold a state in a byte");
+_Static_assert(SANDBOX_STATES <= UINT8_MAX && CONTAINER_STATES <= UINT8_MAX,
+               "the tables hold a state in a byte");
 
 enum sandbox_state sandbox_next(enum sandbox_state state, enum sandbox_event event)
 {
-	return state < SANDBOX_STATES && event < SANDBOX_EVENTS ? sandbox_table[state][event] : SANDBOX_INVALID;
+	return state < SANDBOX_STATES && event < SANDBOX_EVENTS ? sandbox_table[state][event]
+	                                                        : SANDBOX_INVALID;
 }
 
 enum container_state container_next(enum container_state state, enum container_event event)
 {
-	return state < CONTAINER_STATES && event < CONTAINER_EVENTS ? container_table[state][event] : CONTAINER_INVALID;
+	return state < CONTAINER_STATES && event < CONTAINER_EVENTS ? container_table[state][event]
+	                                                            : CONTAINER_INVALID;
 }

@@ -6,8 +6,9 @@
 const char *sandbox_state_name(enum sandbox_state state)
 {
 	static const char *const names[SANDBOX_STATES] = {
-		[SANDBOX_INVALID] = "invalid",	 [SANDBOX_CREATING] = "creating", [SANDBOX_READY] = "ready",
-		[SANDBOX_NOTREADY] = "notready", [SANDBOX_REMOVING] = "removing", [SANDBOX_GONE] = "gone",
+		[SANDBOX_INVALID] = "invalid",   [SANDBOX_CREATING] = "creating",
+		[SANDBOX_READY] = "ready",       [SANDBOX_NOTREADY] = "notready",
+		[SANDBOX_REMOVING] = "removing", [SANDBOX_GONE] = "gone",
 	};
 
 	return state < SANDBOX_STATES ? names[state] : "invalid";
@@ -16,8 +17,9 @@ const char *sandbox_state_name(enum sandbox_state state)
 const char *container_state_name(enum container_state state)
 {
 	static const char *const names[CONTAINER_STATES] = {
-		[CONTAINER_INVALID] = "invalid",   [CONTAINER_CREATING] = "creating", [CONTAINER_CREATED] = "created",
-		[CONTAINER_STARTING] = "starting", [CONTAINER_RUNNING] = "running",   [CONTAINER_EXITED] = "exited",
+		[CONTAINER_INVALID] = "invalid",   [CONTAINER_CREATING] = "creating",
+		[CONTAINER_CREATED] = "created",   [CONTAINER_STARTING] = "starting",
+		[CONTAINER_RUNNING] = "running",   [CONTAINER_EXITED] = "exited",
 		[CONTAINER_REMOVING] = "removing", [CONTAINER_GONE] = "gone",
 	};
 

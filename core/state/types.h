@@ -18,7 +18,7 @@ enum sandbox_state {
 	SANDBOX_READY,
 	SANDBOX_NOTREADY, /* STOPPING released, or the pause container exited; see sandbox.stopped */
 	SANDBOX_REMOVING, /* CRI shows NOTREADY */
-	SANDBOX_GONE,	  /* a tombstone: only plugins that are owed something still know it */
+	SANDBOX_GONE,     /* a tombstone: only plugins that are owed something still know it */
 	SANDBOX_STATES,
 };
 
@@ -30,13 +30,13 @@ enum container_state {
 	CONTAINER_RUNNING,
 	CONTAINER_EXITED,
 	CONTAINER_REMOVING, /* CRI shows EXITED; one whose creation is being undone stays hidden (container.undone) */
-	CONTAINER_GONE,	    /* a tombstone */
+	CONTAINER_GONE, /* a tombstone */
 	CONTAINER_STATES,
 };
 
-#define PLUGIN_MAX 64	       /* known NRI plugin names; a set of them is a uint64_t of slots */
-#define PLUGIN_ALL UINT64_MAX  /* "every known name" */
-#define PLUGIN_OWED_MAX 1024   /* notifications owed to one name */
+#define PLUGIN_MAX       64 /* known NRI plugin names; a set of them is a uint64_t of slots */
+#define PLUGIN_ALL       UINT64_MAX /* "every known name" */
+#define PLUGIN_OWED_MAX  1024       /* notifications owed to one name */
 #define RECORD_MAX_BYTES (1024 * 1024)
 
 struct pair { /* label or annotation; both on the heap */

@@ -18,7 +18,7 @@
 #include "cri/rpc/to_cri.h"
 #include "cri/spec/to_spec.h"
 
-#define STREAM_ROWS	  100
+#define STREAM_ROWS       100
 #define BUNDLE_CONFIG_MAX (4 * 1024 * 1024)
 
 /* --- CreateContainer */
@@ -31,7 +31,8 @@ static void create_answer(struct grpc_call *call, const char *id)
 }
 
 /* log_directory/log_path, where both are given; "" else: output is discarded. */
-static const char *log_path(struct pb_arena *arena, const struct sandbox *sb, const cri_ContainerConfig *config)
+static const char *log_path(struct pb_arena *arena, const struct sandbox *sb,
+                            const cri_ContainerConfig *config)
 {
 	if (!sb->log_dir[0] || !config->log_path || !config->log_path[0])
 		return "";
@@ -41,13 +42,14 @@ static const char *log_path(struct pb_arena *arena, const struct sandbox *sb, co
 /* What the pod's own request said: its containers with mode POD are then in the host's PID namespace. */
 static bool pod_uses_host_pid(const struct sandbox *sb)
 {
-	cleanup(pb_arena_free) struct pb_arena *arena = pb_arena_new(pb_budget_for(sb->request.len));
+	cleanup(pb_arena_free) struct pb_arena *arena =
+		pb_arena_new(pb_budget_for(sb->request.len));
 	cri_PodSandboxConfig *config = pb_arena_alloc(arena, sizeof(*config));
 	struct err err = { 0 };
 
 	return config &&
-	       pb_decode_msg(arena, cri_PodSandboxConfig_fields, config, sb->request.data, sb->request.len, "PodSandboxConfig",
-			     &err) == 0 &&
+	       pb_decode_msg(arena, cri_PodSandboxConfig_fields, config, sb->request.data,
+	                     sb->request.len, "PodSandboxConfig", &err) == 0 &&
 	       config->linux.security_context.namespace_options.pid == cri_NamespaceMode_NODE;
 }
 
@@ -66,7 +68,8 @@ void rpc_create_container(struct cri *cri, struct grpc_call *call, const void *r
 		.name = config->metadata.name,
 		.attempt = config->metadata.attempt,
 		.labels = { .items = (void *)config->labels, .count = config->labels_count },
-		.annotations = { .items = (void *)config->annotations, .count = config->annotations_count },
+		.annotations = { .items = (void *)config->annotations,
+		                 .count = config->annotations_count },
 		.image = or_empty(config->image.image),
 		.tty = config->tty,
 		.stdin_open = config->stdin,
@@ -91,7 +94,8 @@ void rpc_create_container(struct cri *cri, struct grpc_call *call, const void *r
 		goto fail;
 	}
 	c.request = (struct bytes){ .data = (uint8_t *)bytes.data, .len = bytes.len };
-	life_container_create(cri->life, &c, grpc_deadline_ns(call), &pending_new(call, create_answer)->wait);
+	life_container_create(cri->life, &c, grpc_deadline_ns(call),
+	                      &pending_new(call, create_answer)->wait);
 	return;
 fail:
 	grpc_fail(call, &err);
@@ -110,7 +114,8 @@ void rpc_start_container(struct cri *cri, struct grpc_call *call, const void *re
 {
 	const cri_StartContainerRequest *req = request;
 
-	life_container_start(cri->life, req->container_id, grpc_deadline_ns(call), &pending_new(call, start_answer)->wait);
+	life_container_start(cri->life, req->container_id, grpc_deadline_ns(call),
+	                     &pending_new(call, start_answer)->wait);
 }
 
 static void stop_answer(struct grpc_call *call, const char *id UNUSED)
@@ -123,9 +128,11 @@ static void stop_answer(struct grpc_call *call, const char *id UNUSED)
 void rpc_stop_container(struct cri *cri, struct grpc_call *call, const void *request)
 {
 	const cri_StopContainerRequest *req = request;
-	int64_t timeout_ms = req->timeout > INT32_MAX ? (int64_t)INT32_MAX * 1000 : req->timeout * 1000;
+	int64_t timeout_ms =
+		req->timeout > INT32_MAX ? (int64_t)INT32_MAX * 1000 : req->timeout * 1000;
 
-	life_container_stop(cri->life, req->container_id, timeout_ms, &pending_new(call, stop_answer)->wait);
+	life_container_stop(cri->life, req->container_id, timeout_ms,
+	                    &pending_new(call, stop_answer)->wait);
 }
 
 static void remove_answer(struct grpc_call *call, const char *id UNUSED)
@@ -139,7 +146,8 @@ void rpc_remove_container(struct cri *cri, struct grpc_call *call, const void *r
 {
 	const cri_RemoveContainerRequest *req = request;
 
-	life_container_remove(cri->life, req->container_id, &pending_new(call, remove_answer)->wait);
+	life_container_remove(cri->life, req->container_id,
+	                      &pending_new(call, remove_answer)->wait);
 }
 
 static void reopen_answer(struct grpc_call *call, const char *id UNUSED)
@@ -153,7 +161,8 @@ void rpc_reopen_container_log(struct cri *cri, struct grpc_call *call, const voi
 {
 	const cri_ReopenContainerLogRequest *req = request;
 
-	life_container_reopen_log(cri->life, req->container_id, &pending_new(call, reopen_answer)->wait);
+	life_container_reopen_log(cri->life, req->container_id,
+	                          &pending_new(call, reopen_answer)->wait);
 }
 
 /* --- UpdateContainerResources */
@@ -186,8 +195,9 @@ void rpc_update_container_resources(struct cri *cri, struct grpc_call *call, con
 	oci = spec_resources_json(&req->linux, &err);
 	if (!oci || pb_encode_msg(&bytes, cri_LinuxContainerResources_fields, merged, &err) < 0)
 		goto fail;
-	life_container_update(cri->life, c->id, (struct bytes){ .data = (uint8_t *)bytes.data, .len = bytes.len }, oci,
-			      &pending_new(call, update_answer)->wait);
+	life_container_update(cri->life, c->id,
+	                      (struct bytes){ .data = (uint8_t *)bytes.data, .len = bytes.len },
+	                      oci, &pending_new(call, update_answer)->wait);
 	return;
 fail:
 	grpc_fail(call, &err);
@@ -195,7 +205,8 @@ fail:
 
 /* --- List */
 
-static bool container_matches(const struct state *state, const struct container *c, const cri_ContainerFilter *filter)
+static bool container_matches(const struct state *state, const struct container *c,
+                              const cri_ContainerFilter *filter)
 {
 	struct err err = { 0 };
 
@@ -226,7 +237,8 @@ void rpc_list_containers(struct cri *cri, struct grpc_call *call, const void *re
 		n++;
 	resp.containers = pb_arena_alloc(arena, (n + 1) * sizeof(*resp.containers));
 	if (!resp.containers) {
-		err_set(&err, CODE_RESOURCE_EXHAUSTED, "%zu containers are too many for one answer", n);
+		err_set(&err, CODE_RESOURCE_EXHAUSTED, "%zu containers are too many for one answer",
+		        n);
 		grpc_fail(call, &err);
 		return;
 	}
@@ -250,7 +262,8 @@ void rpc_stream_containers(struct cri *cri, struct grpc_call *call, const void *
 	list_for_each(l, &cri->state->containers) {
 		const struct container *c = list_entry(l, struct container, link);
 
-		if (!container_matches(cri->state, c, &req->filter) || to_cri_container(c, &rows[resp.containers_count]) < 0)
+		if (!container_matches(cri->state, c, &req->filter) ||
+		    to_cri_container(c, &rows[resp.containers_count]) < 0)
 			continue;
 		if (++resp.containers_count < STREAM_ROWS)
 			continue;
@@ -260,7 +273,8 @@ void rpc_stream_containers(struct cri *cri, struct grpc_call *call, const void *
 		}
 		resp.containers_count = 0;
 	}
-	if (resp.containers_count && grpc_stream_send(call, cri_StreamContainersResponse_fields, &resp, &err) < 0) {
+	if (resp.containers_count &&
+	    grpc_stream_send(call, cri_StreamContainersResponse_fields, &resp, &err) < 0) {
 		grpc_fail(call, &err);
 		return;
 	}
@@ -283,10 +297,12 @@ static char *container_info(const struct container *c, const char *config, size_
 	yyjson_mut_obj_add_str(doc, root, "snapshotter", "overlayfs");
 	yyjson_mut_obj_add_strcpy(doc, root, "runtime", c->runtime);
 	if (config) {
-		cleanup(yyjson_doc_free) yyjson_doc *spec = json_parse(config, len, BUNDLE_CONFIG_MAX, "config.json", &err);
+		cleanup(yyjson_doc_free) yyjson_doc *spec =
+			json_parse(config, len, BUNDLE_CONFIG_MAX, "config.json", &err);
 
 		if (spec)
-			yyjson_mut_obj_add_val(doc, root, "runtimeSpec", yyjson_val_mut_copy(doc, yyjson_doc_get_root(spec)));
+			yyjson_mut_obj_add_val(doc, root, "runtimeSpec",
+			                       yyjson_val_mut_copy(doc, yyjson_doc_get_root(spec)));
 	}
 	return json_write(doc, false, NULL);
 }
@@ -311,8 +327,10 @@ void rpc_container_status(struct cri *cri, struct grpc_call *call, const void *r
 	path = xasprintf("%s/bundles/%s/config.json", cri->config->state, c->id);
 	if (fsx_read(AT_FDCWD, path, BUNDLE_CONFIG_MAX, &config, &len) < 0)
 		config = NULL;
-	if (to_cri_container_status(cri->state, c, config, len, grpc_scratch(call), &resp.status) < 0) {
-		err_set(&err, CODE_RESOURCE_EXHAUSTED, "status of container %s is too large", c->id);
+	if (to_cri_container_status(cri->state, c, config, len, grpc_scratch(call), &resp.status) <
+	    0) {
+		err_set(&err, CODE_RESOURCE_EXHAUSTED, "status of container %s is too large",
+		        c->id);
 		grpc_fail(call, &err);
 		return;
 	}

@@ -17,9 +17,9 @@
 #include "cri/rpc/handlers.h"
 #include "cri/rpc/pull_request.h"
 
-#define PROGRESS_MS	200 /* between two messages: each is complete in itself */
-#define DUMP_MAX_BYTES	(256 * 1024 * 1024)
-#define DUMP_CHUNK	(1024 * 1024)
+#define PROGRESS_MS    200 /* between two messages: each is complete in itself */
+#define DUMP_MAX_BYTES (256 * 1024 * 1024)
+#define DUMP_CHUNK     (1024 * 1024)
 
 /* --- Import and Pull */
 
@@ -55,12 +55,18 @@ static void transfer_progress(void *arg, const struct pull_progress *p)
 		return;
 	t->last_ns = now;
 	if (t->import) {
-		const ctl_ImportProgress msg = { .phase = phase_of(p), .done_bytes = p->done_bytes, .total_bytes = p->total_bytes };
+		const ctl_ImportProgress msg = { .phase = phase_of(p),
+			                         .done_bytes = p->done_bytes,
+			                         .total_bytes = p->total_bytes };
 
 		rc = grpc_stream_send(t->call, ctl_ImportProgress_fields, &msg, &err);
 	} else {
-		ctl_Layer layer = { .digest = (char *)p->text, .done_bytes = p->done_bytes, .total_bytes = p->total_bytes };
-		const ctl_PullProgress msg = { .phase = phase_of(p), .layers = &layer, .layers_count = 1 };
+		ctl_Layer layer = { .digest = (char *)p->text,
+			            .done_bytes = p->done_bytes,
+			            .total_bytes = p->total_bytes };
+		const ctl_PullProgress msg = { .phase = phase_of(p),
+			                       .layers = &layer,
+			                       .layers_count = 1 };
 
 		rc = grpc_stream_send(t->call, ctl_PullProgress_fields, &msg, &err);
 	}
@@ -96,11 +102,15 @@ static void transfer_done(void *arg, const char *id, const struct err *failure)
 	}
 	if (t->import) {
 		ctl_Image img = image_msg(image);
-		const ctl_ImportProgress msg = { .phase = ctl_Phase_PHASE_DONE, .images = &img, .images_count = 1 };
+		const ctl_ImportProgress msg = { .phase = ctl_Phase_PHASE_DONE,
+			                         .images = &img,
+			                         .images_count = 1 };
 
 		rc = grpc_stream_send(call, ctl_ImportProgress_fields, &msg, &err);
 	} else {
-		const ctl_PullProgress msg = { .phase = ctl_Phase_PHASE_DONE, .has_image = true, .image = image_msg(image) };
+		const ctl_PullProgress msg = { .phase = ctl_Phase_PHASE_DONE,
+			                       .has_image = true,
+			                       .image = image_msg(image) };
 
 		rc = grpc_stream_send(call, ctl_PullProgress_fields, &msg, &err);
 	}
@@ -163,12 +173,13 @@ void rpc_ctl_import(struct cri *cri, struct grpc_call *call, const void *request
 		return;
 	}
 	t = transfer_new(cri, call, true);
-	life_image_import(cri->life,
-			  &(struct life_import){ .input_fd = fd,
-						 .name = req->name && req->name[0] ? req->name : NULL,
-						 .progress = transfer_progress,
-						 .arg = t },
-			  &t->wait);
+	life_image_import(
+		cri->life,
+		&(struct life_import){ .input_fd = fd,
+	                               .name = req->name && req->name[0] ? req->name : NULL,
+	                               .progress = transfer_progress,
+	                               .arg = t },
+		&t->wait);
 }
 
 void rpc_ctl_pull(struct cri *cri, struct grpc_call *call, const void *request)
@@ -192,8 +203,11 @@ void rpc_ctl_pull(struct cri *cri, struct grpc_call *call, const void *request)
 	}
 	t = transfer_new(cri, call, false);
 	life_image_pull(cri->life,
-			&(struct life_pull){ .name = or_empty(req->image), .registry = registry, .progress = transfer_progress, .arg = t },
-			&t->wait);
+	                &(struct life_pull){ .name = or_empty(req->image),
+	                                     .registry = registry,
+	                                     .progress = transfer_progress,
+	                                     .arg = t },
+	                &t->wait);
 }
 
 /* --- Dump */

@@ -3,12 +3,13 @@
  * GetContainerEvents: each client reads the ring with its own cursor. One that cannot keep up gets an error at the end of its
  * stream and relists; nobody waits for it.
  */
+#include "core/life/events.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/codec.h"
 #include "core/base/mem.h"
-#include "core/life/events.h"
 #include "cri/proto/cri.h"
 #include "cri/rpc/handlers.h"
 #include "cri/rpc/to_cri.h"
@@ -46,16 +47,20 @@ static int send_event(struct event_stream *es, const struct event *ev, struct er
 	if (sb && sandbox_is_visible(sb)) {
 		list_for_each(l, &sb->containers)
 			n += container_is_visible(list_entry(l, struct container, pod_link));
-		resp.containers_statuses = pb_arena_alloc(arena, (n + 1) * sizeof(*resp.containers_statuses));
+		resp.containers_statuses =
+			pb_arena_alloc(arena, (n + 1) * sizeof(*resp.containers_statuses));
 		resp.has_pod_sandbox_status = true;
-		if (!resp.containers_statuses || to_cri_sandbox_status(sb, arena, &resp.pod_sandbox_status) < 0)
-			return err_set(err, CODE_RESOURCE_EXHAUSTED, "pod sandbox %s is too large for an event", sandbox);
+		if (!resp.containers_statuses ||
+		    to_cri_sandbox_status(sb, arena, &resp.pod_sandbox_status) < 0)
+			return err_set(err, CODE_RESOURCE_EXHAUSTED,
+			               "pod sandbox %s is too large for an event", sandbox);
 		list_for_each(l, &sb->containers) {
 			const struct container *c = list_entry(l, struct container, pod_link);
 
 			if (container_is_visible(c) &&
-			    to_cri_container_status(state, c, NULL, 0, arena,
-						    &resp.containers_statuses[resp.containers_statuses_count]) == 0)
+			    to_cri_container_status(
+				    state, c, NULL, 0, arena,
+				    &resp.containers_statuses[resp.containers_statuses_count]) == 0)
 				resp.containers_statuses_count++;
 		}
 	}

@@ -62,7 +62,8 @@ void rpc_exec_sync(struct cri *cri, struct grpc_call *call, const void *request)
 	const cri_ExecSyncRequest *req = request;
 	struct exec_call *ec = xcalloc(1, sizeof(*ec));
 	char **argv = pb_arena_alloc(grpc_scratch(call), (req->cmd_count + 1) * sizeof(*argv));
-	int64_t timeout_ms = req->timeout > INT32_MAX ? (int64_t)INT32_MAX * 1000 : req->timeout * 1000;
+	int64_t timeout_ms =
+		req->timeout > INT32_MAX ? (int64_t)INT32_MAX * 1000 : req->timeout * 1000;
 	struct err err = { 0 };
 
 	if (!argv) {

@@ -17,7 +17,7 @@
 #include "cri/rpc/pull_request.h"
 #include "cri/rpc/to_cri.h"
 
-#define STREAM_ROWS	 100
+#define STREAM_ROWS      100
 #define IMAGE_CONFIG_MAX (16 << 20)
 
 /* An image that was removed while containers use it has no names left and is nobody's business any more. */
@@ -26,7 +26,8 @@ static bool is_listed(const struct image *image)
 	return image->names[0] || image->digests[0];
 }
 
-static bool image_matches(const struct cri *cri, const struct image *image, const cri_ImageFilter *filter)
+static bool image_matches(const struct cri *cri, const struct image *image,
+                          const cri_ImageFilter *filter)
 {
 	struct err err = { 0 };
 
@@ -55,7 +56,8 @@ void rpc_list_images(struct cri *cri, struct grpc_call *call, const void *reques
 			break;
 		if (!image_matches(cri, image, &req->filter))
 			continue;
-		if (to_cri_image(image, cri->config->pinned_images, arena, &resp.images[resp.images_count]) < 0)
+		if (to_cri_image(image, cri->config->pinned_images, arena,
+		                 &resp.images[resp.images_count]) < 0)
 			resp.images = NULL;
 		else
 			resp.images_count++;
@@ -80,7 +82,8 @@ void rpc_stream_images(struct cri *cri, struct grpc_call *call, const void *requ
 		const struct image *image = list_entry(l, struct image, link);
 
 		if (!image_matches(cri, image, &req->filter) ||
-		    to_cri_image(image, cri->config->pinned_images, grpc_scratch(call), &rows[resp.images_count]) < 0)
+		    to_cri_image(image, cri->config->pinned_images, grpc_scratch(call),
+		                 &rows[resp.images_count]) < 0)
 			continue;
 		if (++resp.images_count < STREAM_ROWS)
 			continue;
@@ -99,14 +102,17 @@ void rpc_stream_images(struct cri *cri, struct grpc_call *call, const void *requ
 
 /* --- ImageStatus: an unknown image is no error, it is absent */
 
-static void reply_status(struct cri *cri, struct grpc_call *call, const struct image *image, char *info)
+static void reply_status(struct cri *cri, struct grpc_call *call, const struct image *image,
+                         char *info)
 {
 	cri_ImageStatusResponse resp = { .has_image = image != NULL };
 	cri_ImageStatusResponse_InfoEntry entry = { .key = (char *)"info", .value = info };
 	struct err err = { 0 };
 
-	if (image && to_cri_image(image, cri->config->pinned_images, grpc_scratch(call), &resp.image) < 0) {
-		err_set(&err, CODE_RESOURCE_EXHAUSTED, "status of image %s is too large", image->id);
+	if (image &&
+	    to_cri_image(image, cri->config->pinned_images, grpc_scratch(call), &resp.image) < 0) {
+		err_set(&err, CODE_RESOURCE_EXHAUSTED, "status of image %s is too large",
+		        image->id);
 		grpc_fail(call, &err);
 		return;
 	}
@@ -137,7 +143,8 @@ static void status_read(void *arg, const char *text, size_t len, const struct er
 	/* a document that cannot be read leaves the status true, only shorter */
 	config = failure ? NULL : json_parse(text, len, IMAGE_CONFIG_MAX, "image config", &err);
 	if (config)
-		yyjson_mut_obj_add_val(doc, root, "imageSpec", yyjson_val_mut_copy(doc, yyjson_doc_get_root(config)));
+		yyjson_mut_obj_add_val(doc, root, "imageSpec",
+		                       yyjson_val_mut_copy(doc, yyjson_doc_get_root(config)));
 	info = json_write(doc, false, NULL);
 	image = image && is_listed(image) ? image : NULL;
 	reply_status(sc->cri, sc->call, image, image ? info : NULL);
@@ -194,8 +201,10 @@ void rpc_pull_image(struct cri *cri, struct grpc_call *call, const void *request
 		grpc_fail(call, &err);
 		return;
 	}
-	life_image_pull(cri->life, &(struct life_pull){ .name = or_empty(req->image.image), .registry = registry },
-			&pending_new(call, pull_answer)->wait);
+	life_image_pull(
+		cri->life,
+		&(struct life_pull){ .name = or_empty(req->image.image), .registry = registry },
+		&pending_new(call, pull_answer)->wait);
 }
 
 /* --- RemoveImage */
@@ -211,7 +220,8 @@ void rpc_remove_image(struct cri *cri, struct grpc_call *call, const void *reque
 {
 	const cri_RemoveImageRequest *req = request;
 
-	life_image_remove(cri->life, or_empty(req->image.image), &pending_new(call, remove_answer)->wait);
+	life_image_remove(cri->life, or_empty(req->image.image),
+	                  &pending_new(call, remove_answer)->wait);
 }
 
 /* --- ImageFsInfo: what committed layers take is known from when they were committed */

@@ -28,7 +28,8 @@ static void pending_cancelled(void *arg, struct grpc_call *call)
 	free(p);
 }
 
-struct pending *pending_new(struct grpc_call *call, void (*answer)(struct grpc_call *call, const char *id))
+struct pending *pending_new(struct grpc_call *call,
+                            void (*answer)(struct grpc_call *call, const char *id))
 {
 	struct pending *p = xcalloc(1, sizeof(*p));
 

@@ -18,6 +18,7 @@ struct pending {
 };
 
 /* To be handed to a life_* verb: `life_sandbox_stop(life, id, &pending_new(call, answer)->wait)`. */
-NODISCARD struct pending *pending_new(struct grpc_call *call, void (*answer)(struct grpc_call *call, const char *id));
+NODISCARD struct pending *pending_new(struct grpc_call *call,
+                                      void (*answer)(struct grpc_call *call, const char *id));
 
 #endif

@@ -148,11 +148,13 @@ static bool series_init(struct series *s, struct pb_arena *arena, size_t max, in
 	return !s->full;
 }
 
-static void add_labels(struct series *s, enum metric metric, const char *const *labels, size_t nlabels, uint64_t value)
+static void add_labels(struct series *s, enum metric metric, const char *const *labels,
+                       size_t nlabels, uint64_t value)
 {
-	const char **values = s->full || s->count == s->max
-	                              ? NULL
-	                              : pb_arena_alloc(s->arena, (BASE_KEYS + nlabels) * sizeof(*values));
+	const char **values =
+		s->full || s->count == s->max
+			? NULL
+			: pb_arena_alloc(s->arena, (BASE_KEYS + nlabels) * sizeof(*values));
 
 	if (!values) {
 		s->full = true;
@@ -247,8 +249,10 @@ static void add_device(struct series *s, const struct cgroup_io *io)
 	add(s, FS_READ_BYTES, device, NULL, io->read_bytes);
 	add(s, FS_WRITES, device, NULL, io->writes);
 	add(s, FS_WRITE_BYTES, device, NULL, io->write_bytes);
-	add_labels(s, BLKIO, (const char *const[]){ device, major, minor, "Read" }, MORE_KEYS, io->read_bytes);
-	add_labels(s, BLKIO, (const char *const[]){ device, major, minor, "Write" }, MORE_KEYS, io->write_bytes);
+	add_labels(s, BLKIO, (const char *const[]){ device, major, minor, "Read" }, MORE_KEYS,
+	           io->read_bytes);
+	add_labels(s, BLKIO, (const char *const[]){ device, major, minor, "Write" }, MORE_KEYS,
+	           io->write_bytes);
 }
 
 static void add_container(struct series *s, const struct cri *cri,
@@ -333,7 +337,8 @@ static enum built pod_metrics(const struct cri *cri, const struct stats_result *
 
 		if (!sc->usage.has || !c || !container_is_visible(c))
 			continue; /* nothing to measure */
-		if (!series_init(&s, arena, METRIC_COUNT + 2 * CGROUP_PAGE_SIZES_MAX + 6 * CGROUP_IO_MAX,
+		if (!series_init(&s, arena,
+		                 METRIC_COUNT + 2 * CGROUP_PAGE_SIZES_MAX + 6 * CGROUP_IO_MAX,
 		                 sc->usage.cgroup.time_ns))
 			return NO_ROOM;
 		s.base[0] = sb->name;

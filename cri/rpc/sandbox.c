@@ -42,19 +42,22 @@ static char **strv_in(struct pb_arena *arena, char **items, size_t count)
 	return strv;
 }
 
-static int id_maps(struct pb_arena *arena, const cri_IDMapping *items, size_t count, struct id_maps *ret, struct err *err)
+static int id_maps(struct pb_arena *arena, const cri_IDMapping *items, size_t count,
+                   struct id_maps *ret, struct err *err)
 {
 	struct id_map *maps = pb_arena_alloc(arena, (count + 1) * sizeof(*maps));
 
 	if (!maps)
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "request too large");
 	for (size_t i = 0; i < count; i++)
-		maps[i] = (struct id_map){ items[i].container_id, items[i].host_id, items[i].length };
+		maps[i] =
+			(struct id_map){ items[i].container_id, items[i].host_id, items[i].length };
 	*ret = (struct id_maps){ maps, count };
 	return 0;
 }
 
-static int userns(struct pb_arena *arena, const cri_NamespaceOption *opt, struct life_sandbox *sb, struct err *err)
+static int userns(struct pb_arena *arena, const cri_NamespaceOption *opt, struct life_sandbox *sb,
+                  struct err *err)
 {
 	const cri_UserNamespace *user = &opt->userns_options;
 
@@ -62,28 +65,34 @@ static int userns(struct pb_arena *arena, const cri_NamespaceOption *opt, struct
 		return 0;
 	if (user->mode == cri_NamespaceMode_NODE) {
 		if (user->uids_count || user->gids_count)
-			return err_set(err, CODE_INVALID_ARGUMENT, "userns_options: mode NODE takes no mappings");
+			return err_set(err, CODE_INVALID_ARGUMENT,
+			               "userns_options: mode NODE takes no mappings");
 		return 0;
 	}
 	if (user->mode != cri_NamespaceMode_POD)
-		return err_set(err, CODE_INVALID_ARGUMENT, "userns_options.mode: only POD and NODE are supported for a pod");
+		return err_set(err, CODE_INVALID_ARGUMENT,
+		               "userns_options.mode: only POD and NODE are supported for a pod");
 	if (user->uids_count != 1 || user->gids_count != 1)
-		return err_set(err, CODE_INVALID_ARGUMENT, "userns_options: exactly one uid and one gid mapping is needed, not %u and %u",
-			       (unsigned)user->uids_count, (unsigned)user->gids_count);
+		return err_set(
+			err, CODE_INVALID_ARGUMENT,
+			"userns_options: exactly one uid and one gid mapping is needed, not %u and %u",
+			(unsigned)user->uids_count, (unsigned)user->gids_count);
 	return id_maps(arena, user->uids, user->uids_count, &sb->uid_maps, err) < 0 ||
-			       id_maps(arena, user->gids, user->gids_count, &sb->gid_maps, err) < 0 ?
-		       -1 :
-		       0;
+	                       id_maps(arena, user->gids, user->gids_count, &sb->gid_maps, err) < 0
+	               ? -1
+	               : 0;
 }
 
-static int ports(struct pb_arena *arena, const cri_PodSandboxConfig *config, struct life_sandbox *sb, struct err *err)
+static int ports(struct pb_arena *arena, const cri_PodSandboxConfig *config,
+                 struct life_sandbox *sb, struct err *err)
 {
 	static const char *const protocols[] = {
 		[cri_Protocol_TCP] = "tcp",
 		[cri_Protocol_UDP] = "udp",
 		[cri_Protocol_SCTP] = "sctp",
 	};
-	struct net_port *list = pb_arena_alloc(arena, (config->port_mappings_count + 1) * sizeof(*list));
+	struct net_port *list =
+		pb_arena_alloc(arena, (config->port_mappings_count + 1) * sizeof(*list));
 
 	if (!list)
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "request too large");
@@ -102,7 +111,8 @@ static int ports(struct pb_arena *arena, const cri_PodSandboxConfig *config, str
 	return 0;
 }
 
-static int request_bytes(struct pb_arena *arena, const pb_msgdesc_t *desc, const void *msg, struct bytes *ret, struct err *err)
+static int request_bytes(struct pb_arena *arena, const pb_msgdesc_t *desc, const void *msg,
+                         struct bytes *ret, struct err *err)
 {
 	cleanup(buf_release) struct buf buf = { 0 };
 	void *copy;
@@ -140,12 +150,16 @@ void rpc_run_pod_sandbox(struct cri *cri, struct grpc_call *call, const void *re
 		.host_network = opt->network == cri_NamespaceMode_NODE,
 		.host_ipc = opt->ipc == cri_NamespaceMode_NODE,
 		.host_pid = opt->pid == cri_NamespaceMode_NODE,
-		.pod_pid = linux_config->has_security_context && linux_config->security_context.has_namespace_options &&
-			   opt->pid == cri_NamespaceMode_POD,
+		.pod_pid = linux_config->has_security_context &&
+		           linux_config->security_context.has_namespace_options &&
+		           opt->pid == cri_NamespaceMode_POD,
 		.has_dns = config->has_dns_config,
-		.dns_servers = strv_in(arena, config->dns_config.servers, config->dns_config.servers_count),
-		.dns_searches = strv_in(arena, config->dns_config.searches, config->dns_config.searches_count),
-		.dns_options = strv_in(arena, config->dns_config.options, config->dns_config.options_count),
+		.dns_servers = strv_in(arena, config->dns_config.servers,
+		                       config->dns_config.servers_count),
+		.dns_searches = strv_in(arena, config->dns_config.searches,
+		                        config->dns_config.searches_count),
+		.dns_options = strv_in(arena, config->dns_config.options,
+		                       config->dns_config.options_count),
 		.sysctls = lend(linux_config->sysctls, linux_config->sysctls_count),
 	};
 
@@ -159,7 +173,8 @@ void rpc_run_pod_sandbox(struct cri *cri, struct grpc_call *call, const void *re
 		grpc_fail(call, &err);
 		return;
 	}
-	life_sandbox_run(cri->life, &sb, grpc_deadline_ns(call), &pending_new(call, run_answer)->wait);
+	life_sandbox_run(cri->life, &sb, grpc_deadline_ns(call),
+	                 &pending_new(call, run_answer)->wait);
 }
 
 /* --- Stop, Remove */
@@ -189,7 +204,8 @@ void rpc_remove_pod_sandbox(struct cri *cri, struct grpc_call *call, const void 
 {
 	const cri_RemovePodSandboxRequest *req = request;
 
-	life_sandbox_remove(cri->life, req->pod_sandbox_id, &pending_new(call, remove_answer)->wait);
+	life_sandbox_remove(cri->life, req->pod_sandbox_id,
+	                    &pending_new(call, remove_answer)->wait);
 }
 
 /* --- UpdatePodSandboxResources */
@@ -206,8 +222,10 @@ void rpc_update_pod_sandbox_resources(struct cri *cri, struct grpc_call *call, c
 	const cri_UpdatePodSandboxResourcesRequest *req = request;
 	struct str bytes = grpc_request_bytes(call);
 
-	life_sandbox_update(cri->life, req->pod_sandbox_id, (struct bytes){ .data = (uint8_t *)(uintptr_t)bytes.p, .len = bytes.len },
-			    &pending_new(call, update_answer)->wait);
+	life_sandbox_update(
+		cri->life, req->pod_sandbox_id,
+		(struct bytes){ .data = (uint8_t *)(uintptr_t)bytes.p, .len = bytes.len },
+		&pending_new(call, update_answer)->wait);
 }
 
 /* --- Status */
@@ -215,7 +233,8 @@ void rpc_update_pod_sandbox_resources(struct cri *cri, struct grpc_call *call, c
 /* The pid that stands for the pod: of its pause container, or 0 for a pod without one. */
 static pid_t pod_pid(const struct state *state, const struct sandbox *sb)
 {
-	const struct container *pause = sb->pause_container ? container_get(state, sb->pause_container) : NULL;
+	const struct container *pause =
+		sb->pause_container ? container_get(state, sb->pause_container) : NULL;
 
 	return pause && pause->state == CONTAINER_RUNNING ? pause->pid : 0;
 }
@@ -227,8 +246,10 @@ static char *sandbox_info(const struct cri *cri, const struct sandbox *sb)
 
 	yyjson_mut_doc_set_root(doc, root);
 	yyjson_mut_obj_add_int(doc, root, "pid", pod_pid(cri->state, sb));
-	yyjson_mut_obj_add_str(doc, root, "processStatus", sb->state == SANDBOX_READY ? "running" : "stopped");
-	yyjson_mut_obj_add_bool(doc, root, "netNamespaceClosed", !sb->host_network && !sb->netns_path);
+	yyjson_mut_obj_add_str(doc, root, "processStatus",
+	                       sb->state == SANDBOX_READY ? "running" : "stopped");
+	yyjson_mut_obj_add_bool(doc, root, "netNamespaceClosed",
+	                        !sb->host_network && !sb->netns_path);
 	yyjson_mut_obj_add_strcpy(doc, root, "runtimeHandler", sb->runtime_handler);
 	yyjson_mut_obj_add_strcpy(doc, root, "runtime", sb->runtime);
 	yyjson_mut_obj_add_strcpy(doc, root, "controller", sb->controller);
@@ -243,10 +264,13 @@ static char *sandbox_info(const struct cri *cri, const struct sandbox *sb)
 	if (sb->cni_result.len) {
 		struct err err = { 0 };
 		cleanup(yyjson_doc_free) yyjson_doc *result =
-			json_parse((const char *)sb->cni_result.data, sb->cni_result.len, RECORD_MAX_BYTES, "CNI result", &err);
+			json_parse((const char *)sb->cni_result.data, sb->cni_result.len,
+		                   RECORD_MAX_BYTES, "CNI result", &err);
 
 		if (result)
-			yyjson_mut_obj_add_val(doc, root, "cniResult", yyjson_val_mut_copy(doc, yyjson_doc_get_root(result)));
+			yyjson_mut_obj_add_val(
+				doc, root, "cniResult",
+				yyjson_val_mut_copy(doc, yyjson_doc_get_root(result)));
 	}
 	return json_write(doc, false, NULL);
 }
@@ -277,7 +301,8 @@ void rpc_pod_sandbox_status(struct cri *cri, struct grpc_call *call, const void 
 	/* so that evented kubelets need no second call: the pod with all its containers, as of now */
 	list_for_each(l, &sb->containers)
 		n += container_is_visible(list_entry(l, struct container, pod_link));
-	resp.containers_statuses = pb_arena_alloc(arena, (n + 1) * sizeof(*resp.containers_statuses));
+	resp.containers_statuses =
+		pb_arena_alloc(arena, (n + 1) * sizeof(*resp.containers_statuses));
 	if (!resp.containers_statuses)
 		goto too_large;
 	list_for_each(l, &sb->containers) {
@@ -285,8 +310,9 @@ void rpc_pod_sandbox_status(struct cri *cri, struct grpc_call *call, const void 
 
 		if (!container_is_visible(c))
 			continue;
-		if (to_cri_container_status(cri->state, c, NULL, 0, arena,
-					    &resp.containers_statuses[resp.containers_statuses_count++]) < 0)
+		if (to_cri_container_status(
+			    cri->state, c, NULL, 0, arena,
+			    &resp.containers_statuses[resp.containers_statuses_count++]) < 0)
 			goto too_large;
 	}
 	resp.timestamp = clock_real_ns();
@@ -299,7 +325,8 @@ too_large:
 
 /* --- List */
 
-static bool sandbox_matches(const struct state *state, const struct sandbox *sb, const cri_PodSandboxFilter *filter)
+static bool sandbox_matches(const struct state *state, const struct sandbox *sb,
+                            const cri_PodSandboxFilter *filter)
 {
 	struct err err = { 0 };
 	const struct sandbox *wanted;
@@ -328,7 +355,8 @@ void rpc_list_pod_sandbox(struct cri *cri, struct grpc_call *call, const void *r
 		n++;
 	resp.items = pb_arena_alloc(arena, (n + 1) * sizeof(*resp.items));
 	if (!resp.items) {
-		err_set(&err, CODE_RESOURCE_EXHAUSTED, "%zu pod sandboxes are too many for one answer", n);
+		err_set(&err, CODE_RESOURCE_EXHAUSTED,
+		        "%zu pod sandboxes are too many for one answer", n);
 		grpc_fail(call, &err);
 		return;
 	}
@@ -357,13 +385,15 @@ void rpc_stream_pod_sandboxes(struct cri *cri, struct grpc_call *call, const voi
 			continue;
 		if (++resp.pod_sandboxes_count < STREAM_ROWS)
 			continue;
-		if (grpc_stream_send(call, cri_StreamPodSandboxesResponse_fields, &resp, &err) < 0) {
+		if (grpc_stream_send(call, cri_StreamPodSandboxesResponse_fields, &resp, &err) <
+		    0) {
 			grpc_fail(call, &err);
 			return;
 		}
 		resp.pod_sandboxes_count = 0;
 	}
-	if (resp.pod_sandboxes_count && grpc_stream_send(call, cri_StreamPodSandboxesResponse_fields, &resp, &err) < 0) {
+	if (resp.pod_sandboxes_count &&
+	    grpc_stream_send(call, cri_StreamPodSandboxesResponse_fields, &resp, &err) < 0) {
 		grpc_fail(call, &err);
 		return;
 	}

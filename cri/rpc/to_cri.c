@@ -8,10 +8,11 @@
 #include "core/image/store.h"
 
 /* Map entries of every message are two pointers, as struct pair is: arrays are lent, not copied. */
-#define SAME_AS_PAIR(type)                                                                          \
-	_Static_assert(sizeof(type) == sizeof(struct pair) && offsetof(type, key) == offsetof(struct pair, key) && \
-			       offsetof(type, value) == offsetof(struct pair, value),                      \
-		       #type " has the layout of struct pair")
+#define SAME_AS_PAIR(type)                                                                         \
+	_Static_assert(sizeof(type) == sizeof(struct pair) &&                                      \
+	                       offsetof(type, key) == offsetof(struct pair, key) &&                \
+	                       offsetof(type, value) == offsetof(struct pair, value),              \
+	               #type " has the layout of struct pair")
 SAME_AS_PAIR(cri_PodSandbox_LabelsEntry);
 SAME_AS_PAIR(cri_PodSandbox_AnnotationsEntry);
 SAME_AS_PAIR(cri_PodSandboxStatus_LabelsEntry);
@@ -25,10 +26,10 @@ SAME_AS_PAIR(cri_ContainerFilter_LabelSelectorEntry);
 SAME_AS_PAIR(cri_ContainerStatsFilter_LabelSelectorEntry);
 SAME_AS_PAIR(cri_PodSandboxStatsFilter_LabelSelectorEntry);
 
-#define LEND(msg, field, pairs)                                            \
-	do {                                                               \
-		(msg)->field = (void *)(pairs).items;                      \
-		(msg)->field##_count = (pb_size_t)(pairs).count;           \
+#define LEND(msg, field, pairs)                                                                    \
+	do {                                                                                       \
+		(msg)->field = (void *)(pairs).items;                                              \
+		(msg)->field##_count = (pb_size_t)(pairs).count;                                   \
 	} while (0)
 
 bool labels_match(const struct pairs *labels, const void *selector, size_t count)
@@ -46,7 +47,8 @@ bool labels_match(const struct pairs *labels, const void *selector, size_t count
 
 cri_PodSandboxState to_cri_sandbox_state(const struct sandbox *sb)
 {
-	return sb->state == SANDBOX_READY ? cri_PodSandboxState_SANDBOX_READY : cri_PodSandboxState_SANDBOX_NOTREADY;
+	return sb->state == SANDBOX_READY ? cri_PodSandboxState_SANDBOX_READY
+	                                  : cri_PodSandboxState_SANDBOX_NOTREADY;
 }
 
 cri_ContainerState to_cri_container_state(const struct container *c)
@@ -73,12 +75,17 @@ static const struct {
 	const char *name;
 	cri_Signal number;
 } signals[] = {
-#define SIGNAL(name) { #name, cri_Signal_##name }
-	SIGNAL(SIGABRT), SIGNAL(SIGALRM), SIGNAL(SIGBUS),  SIGNAL(SIGCHLD),	SIGNAL(SIGCLD),	  SIGNAL(SIGCONT), SIGNAL(SIGFPE),
-	SIGNAL(SIGHUP),	 SIGNAL(SIGILL),  SIGNAL(SIGINT),  SIGNAL(SIGIO),	SIGNAL(SIGIOT),	  SIGNAL(SIGKILL), SIGNAL(SIGPIPE),
-	SIGNAL(SIGPOLL), SIGNAL(SIGPROF), SIGNAL(SIGPWR),  SIGNAL(SIGQUIT),	SIGNAL(SIGSEGV),  SIGNAL(SIGSTKFLT), SIGNAL(SIGSTOP),
-	SIGNAL(SIGSYS),	 SIGNAL(SIGTERM), SIGNAL(SIGTRAP), SIGNAL(SIGTSTP),	SIGNAL(SIGTTIN),  SIGNAL(SIGTTOU), SIGNAL(SIGURG),
-	SIGNAL(SIGUSR1), SIGNAL(SIGUSR2), SIGNAL(SIGVTALRM), SIGNAL(SIGWINCH),	SIGNAL(SIGXCPU),  SIGNAL(SIGXFSZ), SIGNAL(SIGRTMIN),
+#define SIGNAL(name)                                                                               \
+	{                                                                                          \
+#name, cri_Signal_##name                                                           \
+	}
+	SIGNAL(SIGABRT),   SIGNAL(SIGALRM),  SIGNAL(SIGBUS),  SIGNAL(SIGCHLD), SIGNAL(SIGCLD),
+	SIGNAL(SIGCONT),   SIGNAL(SIGFPE),   SIGNAL(SIGHUP),  SIGNAL(SIGILL),  SIGNAL(SIGINT),
+	SIGNAL(SIGIO),     SIGNAL(SIGIOT),   SIGNAL(SIGKILL), SIGNAL(SIGPIPE), SIGNAL(SIGPOLL),
+	SIGNAL(SIGPROF),   SIGNAL(SIGPWR),   SIGNAL(SIGQUIT), SIGNAL(SIGSEGV), SIGNAL(SIGSTKFLT),
+	SIGNAL(SIGSTOP),   SIGNAL(SIGSYS),   SIGNAL(SIGTERM), SIGNAL(SIGTRAP), SIGNAL(SIGTSTP),
+	SIGNAL(SIGTTIN),   SIGNAL(SIGTTOU),  SIGNAL(SIGURG),  SIGNAL(SIGUSR1), SIGNAL(SIGUSR2),
+	SIGNAL(SIGVTALRM), SIGNAL(SIGWINCH), SIGNAL(SIGXCPU), SIGNAL(SIGXFSZ), SIGNAL(SIGRTMIN),
 	SIGNAL(SIGRTMAX),
 #undef SIGNAL
 };
@@ -86,9 +93,15 @@ static const struct {
 static const char *rt_signal(cri_Signal signal, char *text, size_t size)
 {
 	if (signal > cri_Signal_SIGRTMIN && signal <= cri_Signal_SIGRTMINPLUS15)
-		return str_format(text, size, "SIGRTMIN+%d", (int)(signal - cri_Signal_SIGRTMIN)) < 0 ? NULL : text;
+		return str_format(text, size, "SIGRTMIN+%d", (int)(signal - cri_Signal_SIGRTMIN)) <
+		                       0
+		               ? NULL
+		               : text;
 	if (signal >= cri_Signal_SIGRTMAXMINUS14 && signal < cri_Signal_SIGRTMAX)
-		return str_format(text, size, "SIGRTMAX-%d", (int)(cri_Signal_SIGRTMAX - signal)) < 0 ? NULL : text;
+		return str_format(text, size, "SIGRTMAX-%d", (int)(cri_Signal_SIGRTMAX - signal)) <
+		                       0
+		               ? NULL
+		               : text;
 	return NULL;
 }
 
@@ -111,12 +124,16 @@ cri_Signal to_cri_signal(const char *name)
 
 const char *from_cri_signal(cri_Signal signal)
 {
-	static const char *const plus[] = { "SIGRTMIN+1",  "SIGRTMIN+2",  "SIGRTMIN+3",	 "SIGRTMIN+4",	"SIGRTMIN+5",
-					    "SIGRTMIN+6",  "SIGRTMIN+7",  "SIGRTMIN+8",	 "SIGRTMIN+9",	"SIGRTMIN+10",
-					    "SIGRTMIN+11", "SIGRTMIN+12", "SIGRTMIN+13", "SIGRTMIN+14", "SIGRTMIN+15" };
-	static const char *const minus[] = { "SIGRTMAX-14", "SIGRTMAX-13", "SIGRTMAX-12", "SIGRTMAX-11", "SIGRTMAX-10",
-					     "SIGRTMAX-9",  "SIGRTMAX-8",  "SIGRTMAX-7",  "SIGRTMAX-6",	 "SIGRTMAX-5",
-					     "SIGRTMAX-4",  "SIGRTMAX-3",  "SIGRTMAX-2",  "SIGRTMAX-1" };
+	static const char *const plus[] = { "SIGRTMIN+1",  "SIGRTMIN+2",  "SIGRTMIN+3",
+		                            "SIGRTMIN+4",  "SIGRTMIN+5",  "SIGRTMIN+6",
+		                            "SIGRTMIN+7",  "SIGRTMIN+8",  "SIGRTMIN+9",
+		                            "SIGRTMIN+10", "SIGRTMIN+11", "SIGRTMIN+12",
+		                            "SIGRTMIN+13", "SIGRTMIN+14", "SIGRTMIN+15" };
+	static const char *const minus[] = { "SIGRTMAX-14", "SIGRTMAX-13", "SIGRTMAX-12",
+		                             "SIGRTMAX-11", "SIGRTMAX-10", "SIGRTMAX-9",
+		                             "SIGRTMAX-8",  "SIGRTMAX-7",  "SIGRTMAX-6",
+		                             "SIGRTMAX-5",  "SIGRTMAX-4",  "SIGRTMAX-3",
+		                             "SIGRTMAX-2",  "SIGRTMAX-1" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		if (signals[i].number == signal)
@@ -132,7 +149,9 @@ const char *from_cri_signal(cri_Signal signal)
 
 static cri_PodSandboxMetadata sandbox_metadata(const struct sandbox *sb)
 {
-	return (cri_PodSandboxMetadata){ .name = sb->name, .uid = sb->uid, .namespace = sb->ns, .attempt = sb->attempt };
+	return (cri_PodSandboxMetadata){
+		.name = sb->name, .uid = sb->uid, .namespace = sb->ns, .attempt = sb->attempt
+	};
 }
 
 int to_cri_sandbox(const struct sandbox *sb, cri_PodSandbox *ret)
@@ -150,7 +169,8 @@ int to_cri_sandbox(const struct sandbox *sb, cri_PodSandbox *ret)
 	return 0;
 }
 
-int to_cri_sandbox_status(const struct sandbox *sb, struct pb_arena *arena, cri_PodSandboxStatus *ret)
+int to_cri_sandbox_status(const struct sandbox *sb, struct pb_arena *arena,
+                          cri_PodSandboxStatus *ret)
 {
 	cri_PodSandboxConfig *config = pb_arena_alloc(arena, sizeof(*config));
 	size_t nips = 0;
@@ -183,8 +203,9 @@ int to_cri_sandbox_status(const struct sandbox *sb, struct pb_arena *arena, cri_
 		ret->network.additional_ips_count = (pb_size_t)(nips - 1);
 	}
 	/* what does not decode any more is left out: the rest is still true */
-	if (sb->request.len && pb_decode_msg(arena, cri_PodSandboxConfig_fields, config, sb->request.data, sb->request.len,
-					     "PodSandboxConfig", &err) == 0 &&
+	if (sb->request.len &&
+	    pb_decode_msg(arena, cri_PodSandboxConfig_fields, config, sb->request.data,
+	                  sb->request.len, "PodSandboxConfig", &err) == 0 &&
 	    config->has_linux && config->linux.has_security_context &&
 	    config->linux.security_context.has_namespace_options) {
 		ret->has_linux = true;
@@ -224,11 +245,14 @@ const char *to_cri_reason(const struct container *c)
 }
 
 /* What the first process really got, from the spec it was started with. */
-static int status_user(const char *text, size_t len, struct pb_arena *arena, cri_ContainerStatus *ret)
+static int status_user(const char *text, size_t len, struct pb_arena *arena,
+                       cri_ContainerStatus *ret)
 {
 	struct err err = { 0 };
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(text, len, 4 << 20, "config.json", &err);
-	yyjson_val *user = doc ? json_obj(json_obj(yyjson_doc_get_root(doc), "process"), "user") : NULL;
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(text, len, 4 << 20, "config.json", &err);
+	yyjson_val *user =
+		doc ? json_obj(json_obj(yyjson_doc_get_root(doc), "process"), "user") : NULL;
 	yyjson_val *groups, *group;
 	cri_LinuxContainerUser *out = &ret->user.linux;
 	size_t i, n;
@@ -246,13 +270,14 @@ static int status_user(const char *text, size_t len, struct pb_arena *arena, cri
 	out->supplemental_groups = pb_arena_alloc(arena, n * sizeof(int64_t));
 	if (!out->supplemental_groups)
 		return -1;
-	yyjson_arr_foreach(groups, i, n, group)
-		out->supplemental_groups[i] = (int64_t)yyjson_get_uint(group);
+	yyjson_arr_foreach(groups, i, n, group) out->supplemental_groups[i] =
+		(int64_t)yyjson_get_uint(group);
 	out->supplemental_groups_count = (pb_size_t)n;
 	return 0;
 }
 
-static int status_request(const struct container *c, struct pb_arena *arena, cri_ContainerStatus *ret)
+static int status_request(const struct container *c, struct pb_arena *arena,
+                          cri_ContainerStatus *ret)
 {
 	cri_ContainerConfig *config = pb_arena_alloc(arena, sizeof(*config));
 	cri_LinuxContainerResources *resources = pb_arena_alloc(arena, sizeof(*resources));
@@ -260,8 +285,9 @@ static int status_request(const struct container *c, struct pb_arena *arena, cri
 
 	if (!config || !resources)
 		return -1;
-	if (!c->request.len || pb_decode_msg(arena, cri_ContainerConfig_fields, config, c->request.data, c->request.len,
-					     "ContainerConfig", &err) < 0)
+	if (!c->request.len ||
+	    pb_decode_msg(arena, cri_ContainerConfig_fields, config, c->request.data,
+	                  c->request.len, "ContainerConfig", &err) < 0)
 		return 0;
 	ret->mounts = config->mounts;
 	ret->mounts_count = config->mounts_count;
@@ -271,15 +297,17 @@ static int status_request(const struct container *c, struct pb_arena *arena, cri
 		ret->has_resources = ret->resources.has_linux = true;
 		ret->resources.linux = config->linux.resources;
 	}
-	if (c->resources.len && pb_decode_msg(arena, cri_LinuxContainerResources_fields, resources, c->resources.data,
-					      c->resources.len, "LinuxContainerResources", &err) == 0) {
+	if (c->resources.len &&
+	    pb_decode_msg(arena, cri_LinuxContainerResources_fields, resources, c->resources.data,
+	                  c->resources.len, "LinuxContainerResources", &err) == 0) {
 		ret->has_resources = ret->resources.has_linux = true;
 		ret->resources.linux = *resources;
 	}
 	return 0;
 }
 
-int to_cri_resources(const struct container *c, struct pb_arena *arena, cri_LinuxContainerResources *ret)
+int to_cri_resources(const struct container *c, struct pb_arena *arena,
+                     cri_LinuxContainerResources *ret)
 {
 	cri_ContainerStatus status = { .image = { .image = (char *)"" } };
 
@@ -291,15 +319,15 @@ int to_cri_resources(const struct container *c, struct pb_arena *arena, cri_Linu
 
 void merge_resources(cri_LinuxContainerResources *into, const cri_LinuxContainerResources *update)
 {
-#define TAKE(field)                                   \
-	do {                                          \
-		if (update->field)                    \
-			into->field = update->field;  \
+#define TAKE(field)                                                                                \
+	do {                                                                                       \
+		if (update->field)                                                                 \
+			into->field = update->field;                                               \
 	} while (0)
-#define TAKE_TEXT(field)                                  \
-	do {                                              \
-		if (update->field && update->field[0])    \
-			into->field = update->field;      \
+#define TAKE_TEXT(field)                                                                           \
+	do {                                                                                       \
+		if (update->field && update->field[0])                                             \
+			into->field = update->field;                                               \
 	} while (0)
 	TAKE(cpu_period);
 	TAKE(cpu_quota);
@@ -321,8 +349,9 @@ void merge_resources(cri_LinuxContainerResources *into, const cri_LinuxContainer
 	}
 }
 
-int to_cri_container_status(const struct state *state, const struct container *c, const char *bundle_config, size_t len,
-			    struct pb_arena *arena, cri_ContainerStatus *ret)
+int to_cri_container_status(const struct state *state, const struct container *c,
+                            const char *bundle_config, size_t len, struct pb_arena *arena,
+                            cri_ContainerStatus *ret)
 {
 	const struct image *image = image_get(state, c->image_id);
 	bool ended = c->state == CONTAINER_EXITED || c->state == CONTAINER_REMOVING;
@@ -354,7 +383,8 @@ int to_cri_container_status(const struct state *state, const struct container *c
 
 /* --- images */
 
-int to_cri_image(const struct image *image, char *const *pinned, struct pb_arena *arena, cri_Image *ret)
+int to_cri_image(const struct image *image, char *const *pinned, struct pb_arena *arena,
+                 cri_Image *ret)
 {
 	char *name = pb_arena_alloc(arena, 256);
 	int64_t uid = 0;

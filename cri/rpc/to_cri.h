@@ -15,12 +15,15 @@
 
 /* 0, or -1 when the arena is over budget. */
 NODISCARD int to_cri_sandbox(const struct sandbox *sb, cri_PodSandbox *ret);
-NODISCARD int to_cri_sandbox_status(const struct sandbox *sb, struct pb_arena *arena, cri_PodSandboxStatus *ret);
+NODISCARD int to_cri_sandbox_status(const struct sandbox *sb, struct pb_arena *arena,
+                                    cri_PodSandboxStatus *ret);
 NODISCARD int to_cri_container(const struct container *c, cri_Container *ret);
 /* @bundle_config: text of the bundle's config.json for what the first process got as user; NULL: not there any more. */
-NODISCARD int to_cri_container_status(const struct state *state, const struct container *c, const char *bundle_config,
-				      size_t len, struct pb_arena *arena, cri_ContainerStatus *ret);
-NODISCARD int to_cri_image(const struct image *image, char *const *pinned, struct pb_arena *arena, cri_Image *ret);
+NODISCARD int to_cri_container_status(const struct state *state, const struct container *c,
+                                      const char *bundle_config, size_t len, struct pb_arena *arena,
+                                      cri_ContainerStatus *ret);
+NODISCARD int to_cri_image(const struct image *image, char *const *pinned, struct pb_arena *arena,
+                           cri_Image *ret);
 
 cri_PodSandboxState to_cri_sandbox_state(const struct sandbox *sb);
 cri_ContainerState to_cri_container_state(const struct container *c);
@@ -32,7 +35,8 @@ const char *from_cri_signal(cri_Signal signal);
 const char *to_cri_reason(const struct container *c);
 
 /* The resources in force: of the last update, else of the request. */
-NODISCARD int to_cri_resources(const struct container *c, struct pb_arena *arena, cri_LinuxContainerResources *ret);
+NODISCARD int to_cri_resources(const struct container *c, struct pb_arena *arena,
+                               cri_LinuxContainerResources *ret);
 /* What @update names replaces what @into has; zero and empty mean "as it is". Borrows from @update. */
 void merge_resources(cri_LinuxContainerResources *into, const cri_LinuxContainerResources *update);
 

@@ -1,6 +1,4 @@
 /* tests/unit/core/state/test_state.c */
-#include "core/state/state.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,12 +11,13 @@
 #include "core/base/str.h"
 #include "core/state/dump.h"
 #include "core/state/record.pb.h"
+#include "core/state/state.h"
 #include "core/state/transition.h"
 
-#define POD	"aa00000000000000000000000000000000000000000000000000000000000001"
-#define POD2	"aa00000000000000000000000000000000000000000000000000000000000002"
-#define CTR	"cc00000000000000000000000000000000000000000000000000000000000001"
-#define CTR2	"cc00000000000000000000000000000000000000000000000000000000000002"
+#define POD     "aa00000000000000000000000000000000000000000000000000000000000001"
+#define POD2    "aa00000000000000000000000000000000000000000000000000000000000002"
+#define CTR     "cc00000000000000000000000000000000000000000000000000000000000001"
+#define CTR2    "cc00000000000000000000000000000000000000000000000000000000000002"
 #define IMAGE_A "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 #define IMAGE_B "sha256:2222222222222222222222222222222222222222222222222222222222222222"
 
@@ -54,7 +53,9 @@ static uint64_t apply(struct fixture *f, enum record_kind kind, const void *msg)
 {
 	cleanup(buf_release) struct buf buf;
 	struct err err = { 0 };
-	struct record rec = { .seq = ++f->seq, .time_ns = 1000 + (int64_t)f->seq, .kind = kind, .version = 1 };
+	struct record rec = {
+		.seq = ++f->seq, .time_ns = 1000 + (int64_t)f->seq, .kind = kind, .version = 1
+	};
 
 	buf_init(&buf, RECORD_MAX_BYTES);
 	assert_int_equal(pb_encode_msg(&buf, record_info(kind)->desc, msg, &err), 0);
@@ -74,7 +75,11 @@ static uint64_t ref(struct fixture *f, enum record_kind kind, const char *id)
 
 static void pod_creating(struct fixture *f, const char *id, const char *name)
 {
-	const rec_Sandbox msg = { .id = (char *)id, .name = (char *)name, .uid = (char *)"u", .ns = (char *)"ns", .created_ns = 5 };
+	const rec_Sandbox msg = { .id = (char *)id,
+		                  .name = (char *)name,
+		                  .uid = (char *)"u",
+		                  .ns = (char *)"ns",
+		                  .created_ns = 5 };
 
 	apply(f, RECORD_SANDBOX_CREATING, &msg);
 }
@@ -87,8 +92,11 @@ static void pod_ready(struct fixture *f, const char *id, const char *name)
 
 static void ctr_creating(struct fixture *f, const char *id, const char *pod, const char *name)
 {
-	const rec_Container msg = { .id = (char *)id, .sandbox_id = (char *)pod, .name = (char *)name, .created_ns = 6,
-				    .image_id = (char *)IMAGE_A };
+	const rec_Container msg = { .id = (char *)id,
+		                    .sandbox_id = (char *)pod,
+		                    .name = (char *)name,
+		                    .created_ns = 6,
+		                    .image_id = (char *)IMAGE_A };
 
 	apply(f, RECORD_CONTAINER_CREATING, &msg);
 }
@@ -96,7 +104,9 @@ static void ctr_creating(struct fixture *f, const char *id, const char *pod, con
 static void ctr_running(struct fixture *f, const char *id, const char *pod, const char *name)
 {
 	const rec_ContainerStarting starting = { .id = (char *)id };
-	const rec_ContainerRunning running = { .id = (char *)id, .pid = 42, .start_ticks = 7, .started_ns = 8 };
+	const rec_ContainerRunning running = {
+		.id = (char *)id, .pid = 42, .start_ticks = 7, .started_ns = 8
+	};
 
 	ctr_creating(f, id, pod, name);
 	ref(f, RECORD_CONTAINER_CREATED, id);
@@ -106,7 +116,9 @@ static void ctr_running(struct fixture *f, const char *id, const char *pod, cons
 
 static uint64_t exited(struct fixture *f, const char *id, int code)
 {
-	const rec_ContainerExited msg = { .id = (char *)id, .exit_code = code, .finished_ns = 9, .reason = (char *)"Error" };
+	const rec_ContainerExited msg = {
+		.id = (char *)id, .exit_code = code, .finished_ns = 9, .reason = (char *)"Error"
+	};
 
 	return apply(f, RECORD_CONTAINER_EXITED, &msg);
 }
@@ -240,7 +252,9 @@ static void an_undo_is_owed_only_to_those_who_were_called(void **arg)
 {
 	struct fixture *f = *arg;
 	char *names[] = { (char *)"10-a" };
-	const rec_Removing msg = { .id = (char *)CTR, .undo = true, .plugins = names, .plugins_count = 1 };
+	const rec_Removing msg = {
+		.id = (char *)CTR, .undo = true, .plugins = names, .plugins_count = 1
+	};
 
 	seen(f, "10-a");
 	seen(f, "20-b");
@@ -287,7 +301,10 @@ static void a_capped_name_loses_the_remove_with_its_stop(void **arg)
 static void a_hidden_container_is_owed_to_nobody_and_its_exit_ends_its_pod(void **arg)
 {
 	struct fixture *f = *arg;
-	const rec_Container msg = { .id = (char *)CTR, .sandbox_id = (char *)POD, .name = (char *)".pause", .hidden = true };
+	const rec_Container msg = { .id = (char *)CTR,
+		                    .sandbox_id = (char *)POD,
+		                    .name = (char *)".pause",
+		                    .hidden = true };
 	const rec_ContainerStarting starting = { .id = (char *)CTR };
 	const rec_ContainerRunning running = { .id = (char *)CTR, .pid = 42 };
 
@@ -337,8 +354,11 @@ static void a_name_belongs_to_one_image(void **arg)
 static void damaged_payloads_are_quarantined_and_the_fold_goes_on(void **arg)
 {
 	struct fixture *f = *arg;
-	struct record rec = { .seq = ++f->seq, .kind = RECORD_SANDBOX_READY, .version = 1,
-			      .payload = (const uint8_t *)"\xff\xff\xff", .len = 3 };
+	struct record rec = { .seq = ++f->seq,
+		              .kind = RECORD_SANDBOX_READY,
+		              .version = 1,
+		              .payload = (const uint8_t *)"\xff\xff\xff",
+		              .len = 3 };
 
 	state_apply(f->state, &rec);
 	rec = (struct record){ .seq = ++f->seq, .kind = 4711, .version = 1 };
@@ -348,7 +368,8 @@ static void damaged_payloads_are_quarantined_and_the_fold_goes_on(void **arg)
 	assert_non_null(sandbox_get(f->state, POD));
 }
 
-static int reapply(void *arg, enum record_kind kind, const pb_msgdesc_t *desc, const void *msg, struct err *err)
+static int reapply(void *arg, enum record_kind kind, const pb_msgdesc_t *desc, const void *msg,
+                   struct err *err)
 {
 	struct fixture *copy = arg;
 	cleanup(buf_release) struct buf buf;
@@ -368,10 +389,17 @@ static void a_snapshot_folds_to_the_same_state(void **arg)
 {
 	struct fixture *f = *arg;
 	char *names[] = { (char *)"docker.io/library/x:1" };
-	const rec_Image a = { .id = (char *)IMAGE_A, .names = names, .names_count = 1, .size_bytes = 7 };
+	const rec_Image a = {
+		.id = (char *)IMAGE_A, .names = names, .names_count = 1, .size_bytes = 7
+	};
 	rec_Pair label = { .key = (char *)"k", .value = (char *)"v" };
-	const rec_Sandbox pod = { .id = (char *)POD2, .name = (char *)"q", .uid = (char *)"u", .ns = (char *)"ns", .created_ns = 77,
-				  .labels = &label, .labels_count = 1 };
+	const rec_Sandbox pod = { .id = (char *)POD2,
+		                  .name = (char *)"q",
+		                  .uid = (char *)"u",
+		                  .ns = (char *)"ns",
+		                  .created_ns = 77,
+		                  .labels = &label,
+		                  .labels_count = 1 };
 	struct fixture copy = { .state = state_new() };
 	struct err err = { 0 };
 	char *before, *after;
