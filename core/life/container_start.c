@@ -71,6 +71,12 @@ static enum step starting_run(struct op *op)
 			       container_state_name(c->state));
 	if (sb->state != SANDBOX_READY && !c->hidden)
 		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s is not ready", op->sandbox_id);
+	if (!c->hidden && sandbox_is_lost(life, sb)) {
+		/* kubelet makes it anew only once it is not ready */
+		op_start(life, sandbox_stop_new(sb, false));
+		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s has lost its namespaces: it is stopped",
+			       op->sandbox_id);
+	}
 	memcpy(boot_id.bytes, life->boot_id, sizeof(life->boot_id));
 	map_set(&life->starting, op->id, op);
 	return op_record(op, RECORD_CONTAINER_STARTING, &msg);

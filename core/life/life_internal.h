@@ -135,6 +135,8 @@ NODISCARD enum step sandbox_unpin(struct op *op);
 NODISCARD enum step sandbox_network_delete(struct op *op);
 NODISCARD enum step sandbox_pause_remove(struct op *op);
 struct op *sandbox_stop_new(const struct sandbox *sb, bool remove);
+/* READY, and its pins or its files on the run directory are gone: after a reboot, or by somebody's hand. */
+bool sandbox_is_lost(const struct life *life, const struct sandbox *sb);
 /* OCI spec of the hidden container. */
 NODISCARD enum step pause_spec(struct op *op, const struct sandbox *sb, char **ret_json);
 /* The hidden container of a `pause` pod. */

@@ -342,27 +342,12 @@ static void replay_container(struct replay *r, const struct container *c)
 	}
 }
 
-/* A pod lives in its pins and its files on the run directory: both are gone after a reboot, or when somebody unmounted them. */
-static bool is_lost(const struct replay *r, const struct sandbox *sb)
-{
-	const struct life *life = r->life;
-	cleanup_free char *dir = life_sandbox_dir(life, sb->id);
-	const struct namespaces *ns = life->args.namespaces;
-
-	if (sb->state != SANDBOX_READY || !r->report->probes)
-		return false;
-	if (!fsx_exists(dir))
-		return true;
-	return ns && ((sb->netns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_NET)) ||
-		      (sb->ipcns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_IPC)));
-}
-
 static void replay_sandbox(struct replay *r, const struct sandbox *sb)
 {
 	struct life *life = r->life;
 	bool act = r->mode == REPLAY_SERVE;
 
-	if (is_lost(r, sb)) {
+	if (r->report->probes && sandbox_is_lost(life, sb)) {
 		note(r, REPLAY_FORWARD, "pod %.12s (%s/%s): its namespaces are gone, it is stopped", sb->id, sb->ns, sb->name);
 		if (act)
 			op_start(life, sandbox_stop_new(sb, false));

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/fsx.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/life/life_internal.h"
@@ -206,6 +207,19 @@ struct op *sandbox_stop_new(const struct sandbox *sb, bool remove)
 	memcpy(ss->op.id, sb->id, ID_SIZE);
 	memcpy(ss->op.sandbox_id, sb->id, ID_SIZE);
 	return &ss->op;
+}
+
+bool sandbox_is_lost(const struct life *life, const struct sandbox *sb)
+{
+	cleanup_free char *dir = life_sandbox_dir(life, sb->id);
+	const struct namespaces *ns = life->args.namespaces;
+
+	if (sb->state != SANDBOX_READY)
+		return false;
+	if (!fsx_exists(dir))
+		return true;
+	return ns && ((sb->netns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_NET)) ||
+		      (sb->ipcns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_IPC)));
 }
 
 static void stop_or_remove(struct life *life, const char *id, bool remove, struct life_wait *wait)
