@@ -12,6 +12,8 @@
 
 void load_release(struct load *load)
 {
+	for (size_t i = 0; i < load->nsegments; i++)
+		segment_image_release(&load->segments[i].image);
 	free(load->segments);
 	free(load->snapshots);
 	buf_release(&load->snapshot);
@@ -129,27 +131,31 @@ static int find_snapshot(int dir, enum load_mode mode, struct load *load, struct
 	return 0;
 }
 
-static int read_segment(int dir, struct load_segment *seg, struct buf *buf, struct err *err)
+static int read_segment(int dir, enum load_mode mode, struct load_segment *seg, struct err *err)
 {
-	if (segment_read(dir, seg->name, buf, err) < 0)
+	cleanup(segment_image_release) struct segment_image image = { 0 };
+
+	if (segment_load(dir, seg->name, &image, err) < 0)
 		return -1;
-	if (segment_scan((const uint8_t *)buf->data, buf->len, seg->number, seg->salt, &seg->scan,
-	                 NULL, NULL, err) < 0)
+	if (segment_image_scan(&image, seg->number, seg->salt, &seg->scan, NULL, NULL, err) < 0)
 		return err_wrap(err, "%s", seg->name);
 	seg->is_read = true;
-	seg->bytes = buf->len;
+	seg->bytes = image.len;
 	seg->counts = seg->scan.header_ok && seg->scan.has_boot;
+	if (mode != LOAD_HISTORY && seg->counts) {
+		seg->image = image;
+		image = (struct segment_image){ 0 };
+	}
 	return 0;
 }
 
 /* Newest first; what lies behind a segment that reaches back to the snapshot is not needed. */
-static int read_segments(int dir, enum load_mode mode, struct load *load, struct buf *buf,
-                         struct err *err)
+static int read_segments(int dir, enum load_mode mode, struct load *load, struct err *err)
 {
 	for (size_t i = load->nsegments; i-- > 0;) {
 		struct load_segment *seg = &load->segments[i];
 
-		if (read_segment(dir, seg, buf, err) < 0)
+		if (read_segment(dir, mode, seg, err) < 0)
 			return -1;
 		if (mode != LOAD_HISTORY && seg->counts &&
 		    seg->scan.header.first_seq <= load->base + 1)
@@ -306,11 +312,11 @@ int load_scan(int dir, enum load_mode mode, uint64_t upto, struct load *ret, str
 	cleanup(buf_release) struct buf buf = { 0 };
 	struct walk w;
 
-	buf_init(&buf, SEGMENT_MAX_BYTES);
+	buf_init(&buf, SEGMENT_MAX_BYTES); /* for `synced` */
 	/* `synced` before the segments: a daemon that goes on meanwhile may only make it look older than they are. */
 	if (read_slot(dir, &load, &buf, err) < 0 || list_files(dir, &load, err) < 0 ||
 	    find_snapshot(dir, mode, &load, err) < 0 ||
-	    read_segments(dir, mode, &load, &buf, err) < 0)
+	    read_segments(dir, mode, &load, err) < 0)
 		return -1;
 	load.first = load.base + 1;
 	load.synced = synced_seq(&load);
@@ -365,14 +371,18 @@ static int deliver(void *arg, const struct record *rec, uint64_t off UNUSED, str
 	return rec->seq == d->load->base ? visit_snapshot(d->load, d->fn, d->arg, err) : 0;
 }
 
-static int visit_segment(int dir, struct delivery *d, struct buf *buf, struct err *err)
+static int visit_segment(int dir, struct delivery *d, struct err *err)
 {
+	cleanup(segment_image_release) struct segment_image again = { 0 };
+	const struct segment_image *image = &d->seg->image;
 	struct segment_scan scan;
 
-	if (segment_read(dir, d->seg->name, buf, err) < 0)
-		return -1;
-	if (segment_scan((const uint8_t *)buf->data, buf->len, d->seg->number, d->seg->salt, &scan,
-	                 deliver, d, err) < 0)
+	if (!image->data) {
+		if (segment_load(dir, d->seg->name, &again, err) < 0)
+			return -1;
+		image = &again;
+	}
+	if (segment_image_scan(image, d->seg->number, d->seg->salt, &scan, deliver, d, err) < 0)
 		return err_wrap(err, "%s", d->seg->name);
 	if (d->next != MIN(d->seg->upto, d->last + 1))
 		return err_set(err, CODE_ABORTED, "%s: changed while it was read", d->seg->name);
@@ -381,9 +391,6 @@ static int visit_segment(int dir, struct delivery *d, struct buf *buf, struct er
 
 int load_visit(int dir, const struct load *load, snapshot_record_fn fn, void *arg, struct err *err)
 {
-	cleanup(buf_release) struct buf buf = { 0 };
-
-	buf_init(&buf, SEGMENT_MAX_BYTES);
 	if (load->first == load->base + 1 && visit_snapshot(load, fn, arg, err) < 0)
 		return -1;
 	for (size_t i = 0; i < load->nsegments; i++) {
@@ -397,7 +404,7 @@ int load_visit(int dir, const struct load *load, snapshot_record_fn fn, void *ar
 
 		if (seg->from >= seg->upto || seg->from > load->last)
 			continue;
-		if (visit_segment(dir, &d, &buf, err) < 0)
+		if (visit_segment(dir, &d, err) < 0)
 			return -1;
 	}
 	return 0;

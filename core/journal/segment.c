@@ -1,14 +1,18 @@
 #include "core/journal/segment.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/bug.h"
 #include "core/base/codec.h"
+#include "core/base/mem.h"
 #include "core/base/str.h"
 
 /* Beyond what a node can ever write: sums of seqs and counts cannot overflow. */
 #define MAX_SEQ (UINT64_MAX / 4)
+/* Fits into a processor's cache, and holds whole blocks. */
+#define LOAD_CHUNK (64u * 1024)
 
 static const uint8_t segment_magic[8] = "coraseg\n";
 static const uint8_t synced_magic[4] = "csyn";
@@ -140,7 +144,8 @@ static int scan_chain(const uint8_t *data, size_t len, struct segment_scan *scan
 /* Behind the good records: headers on block boundaries still tell what had been synced when they were written. */
 static void scan_headers(const uint8_t *data, size_t len, uint32_t salt, struct segment_scan *scan)
 {
-	for (uint64_t off = block_up(scan->end); off < len; off += DISK_BLOCK) {
+	/* behind what is used are zeros, which are no header */
+	for (uint64_t off = block_up(scan->end); off < scan->used; off += DISK_BLOCK) {
 		struct record rec;
 
 		if (record_decode_header(data + off, len - off, salt, &rec) != RECORD_OK ||
@@ -151,13 +156,16 @@ static void scan_headers(const uint8_t *data, size_t len, uint32_t salt, struct 
 	}
 }
 
-int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt,
-                 struct segment_scan *ret, segment_record_fn fn, void *arg, struct err *err)
+int segment_image_scan(const struct segment_image *image, uint64_t number, uint32_t salt,
+                       struct segment_scan *ret, segment_record_fn fn, void *arg, struct err *err)
 {
-	struct segment_scan scan = { .end = SEGMENT_FIRST, .stop = SEGMENT_FIRST };
+	struct segment_scan scan = { .end = SEGMENT_FIRST,
+		                     .stop = SEGMENT_FIRST,
+		                     .used = image->used };
+	const uint8_t *data = image->data;
+	size_t len = image->len;
 	struct err why = { 0 };
 
-	scan.used = used_bytes(data, len);
 	if (segment_header_decode(data, len, &scan.header, &why) == 0)
 		scan.header_ok = scan.header.number == number && scan.header.salt == salt &&
 		                 scan.header.first_seq - 1 < MAX_SEQ;
@@ -175,19 +183,38 @@ int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt
 	return 0;
 }
 
-int segment_read(int dir, const char *name, struct buf *buf, struct err *err)
+int segment_scan(const uint8_t *data, size_t len, uint64_t number, uint32_t salt,
+                 struct segment_scan *ret, segment_record_fn fn, void *arg, struct err *err)
+{
+	const struct segment_image image = { .data = (uint8_t *)(uintptr_t)data,
+		                             .len = len,
+		                             .used = used_bytes(data, len) };
+
+	return segment_image_scan(&image, number, salt, ret, fn, arg, err);
+}
+
+static int open_sized(int dir, const char *name, uint64_t *ret_size, struct err *err)
 {
 	cleanup_disk int fd = disk_open(dir, name, O_RDONLY);
-	uint64_t size;
-	char *p;
-	ssize_t n;
 	int rc;
 
 	if (fd < 0)
 		return err_sys(err, -fd, "open %s", name);
-	rc = disk_size(fd, &size);
+	rc = disk_size(fd, ret_size);
 	if (rc < 0)
 		return err_sys(err, -rc, "read %s", name);
+	return take_fd(&fd);
+}
+
+int segment_read(int dir, const char *name, struct buf *buf, struct err *err)
+{
+	uint64_t size;
+	cleanup_disk int fd = open_sized(dir, name, &size, err);
+	char *p;
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
 	buf_clear(buf);
 	p = size <= buf->max ? buf_reserve(buf, size) : NULL;
 	if (!p)
@@ -197,6 +224,63 @@ int segment_read(int dir, const char *name, struct buf *buf, struct err *err)
 		return err_sys(err, (int)-n, "read %s", name);
 	buf_grew(buf, (size_t)n);
 	return 0;
+}
+
+static bool is_zero(const uint64_t *words, size_t len)
+{
+	for (size_t i = 0; i < len / sizeof(*words); i += 4)
+		if (words[i] | words[i + 1] | words[i + 2] | words[i + 3])
+			return false;
+	return true;
+}
+
+static int load_chunks(int fd, struct segment_image *image, uint64_t *chunk)
+{
+	for (size_t off = 0; off < image->len; off += LOAD_CHUNK) {
+		size_t want = MIN(image->len - off, (size_t)LOAD_CHUNK);
+		ssize_t n = disk_pread(fd, chunk, want, off);
+
+		if (n < 0)
+			return (int)n;
+		if ((size_t)n < want) /* it was cut meanwhile: what is gone reads as zeros */
+			memset((uint8_t *)chunk + n, 0, LOAD_CHUNK - (size_t)n);
+		if (is_zero(chunk, LOAD_CHUNK))
+			continue;
+		memcpy(image->data + off, chunk, want);
+		image->used = off + want;
+	}
+	image->used = used_bytes(image->data, image->used);
+	return 0;
+}
+
+int segment_load(int dir, const char *name, struct segment_image *ret, struct err *err)
+{
+	cleanup(segment_image_release) struct segment_image image = { 0 };
+	cleanup_free uint64_t *chunk = NULL;
+	uint64_t size;
+	cleanup_disk int fd = open_sized(dir, name, &size, err);
+	int rc;
+
+	if (fd < 0)
+		return -1;
+	image.data = try_calloc(1, size, SEGMENT_MAX_BYTES);
+	if (!image.data)
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: larger than %u bytes", name,
+		               SEGMENT_MAX_BYTES);
+	image.len = size;
+	chunk = xcalloc(1, LOAD_CHUNK);
+	rc = load_chunks(fd, &image, chunk);
+	if (rc < 0)
+		return err_sys(err, -rc, "read %s", name);
+	*ret = image;
+	image = (struct segment_image){ 0 };
+	return 0;
+}
+
+void segment_image_release(struct segment_image *image)
+{
+	free(image->data);
+	*image = (struct segment_image){ 0 };
 }
 
 /* --- synced */

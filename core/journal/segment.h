@@ -1,6 +1,6 @@
 /* core/journal/segment.h
  *
- * One file of the log, and the file `synced` that says how far the log was known durable. Pure but for segment_read().
+ * One file of the log, and the file `synced` that says how far the log was known durable. Pure but for segment_read() and segment_load().
  *
  * Names:  segment-<number, 10 digits>-<salt, 8 hex digits>. The salt stands in the name as well, so that record headers can be
  *         told from noise even when the segment's own header is gone. A segment whose bytes are all zero is a spare.
@@ -105,6 +105,26 @@ NODISCARD int segment_scan(const uint8_t *data, size_t len, uint64_t number, uin
  * Errors: RESOURCE_EXHAUSTED (too large), else what the disk says.
  */
 NODISCARD int segment_read(int dir, const char *name, struct buf *buf, struct err *err);
+
+/*
+ * A segment in memory, as long as its file. A segment is mostly zeros: those are not copied, and memory that nobody touches costs
+ * nothing, so a log of a few records is read without paying for the space that waits for the others.
+ */
+struct segment_image {
+	uint8_t *data; /* NULL: not loaded */
+	size_t len;
+	size_t used; /* everything behind is zero */
+};
+
+/* Errors: RESOURCE_EXHAUSTED (too large), else what the disk says. */
+NODISCARD int segment_load(int dir, const char *name, struct segment_image *ret, struct err *err);
+void segment_image_release(struct segment_image *image);
+/* segment_scan() of it. */
+NODISCARD int segment_image_scan(const struct segment_image *image, uint64_t number, uint32_t salt,
+                                 struct segment_scan *ret, segment_record_fn fn, void *arg,
+                                 struct err *err);
+
+DEFINE_CLEANUP(struct segment_image, segment_image_release);
 
 /* --- synced */
 

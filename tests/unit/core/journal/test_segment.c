@@ -1,11 +1,14 @@
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "core/base/codec.h"
+#include "core/base/fsx.h"
 #include "core/base/mem.h"
 #include "core/journal/segment.h"
 
@@ -254,6 +257,44 @@ static void the_larger_good_slot_counts_and_the_other_is_written_next(void **arg
 	assert_int_equal(synced.seq, 0);
 }
 
+/* Zeros inside a record's payload are the record's; islands behind megabytes of zeros are seen. */
+static void a_loaded_segment_has_every_byte_of_its_file(void **arg)
+{
+	static const struct {
+		size_t len, at, used;
+	} files[] = {
+		{ 0, 0, 0 },
+		{ 1000, 999, 1000 },
+		{ 3 << 20, 0, 1 },
+		{ 3 << 20, 65536, 65537 },
+		{ 3 << 20, (2 << 20) + 77, (2 << 20) + 78 },
+		{ (3 << 20) + 5, (3 << 20) + 4, (3 << 20) + 5 },
+		{ 3 << 20, 3 << 20, 0 }, /* a spare */
+	};
+	char root[] = "/tmp/test-segment-XXXXXX";
+	int dir;
+
+	(void)arg;
+	assert_non_null(mkdtemp(root));
+	dir = disk_open_dir(root, false);
+	assert_true(dir >= 0);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		cleanup_free uint8_t *bytes = xcalloc(1, files[i].len + 1);
+		cleanup(segment_image_release) struct segment_image image = { 0 };
+		struct err err = { 0 };
+
+		if (files[i].at < files[i].len)
+			bytes[files[i].at] = 0x80;
+		assert_int_equal(fsx_write(dir, "s", bytes, files[i].len, 0600), 0);
+		assert_int_equal(segment_load(dir, "s", &image, &err), 0);
+		assert_int_equal(image.len, files[i].len);
+		assert_int_equal(image.used, files[i].used);
+		assert_int_equal(memcmp(image.data, bytes, files[i].len), 0);
+	}
+	disk_close(dir);
+	assert_int_equal(fsx_remove_tree(AT_FDCWD, root), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -268,6 +309,7 @@ int main(void)
 		cmocka_unit_test(a_header_under_another_name_is_none),
 		cmocka_unit_test(a_kind_nobody_knows_is_from_the_future),
 		cmocka_unit_test(the_larger_good_slot_counts_and_the_other_is_written_next),
+		cmocka_unit_test(a_loaded_segment_has_every_byte_of_its_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
