@@ -195,11 +195,11 @@ static int open_monitors(struct engine *e, struct err *err)
 	return e->monitors ? 0 : err_set(err, CODE_INTERNAL, "monitors");
 }
 
-/* The pull process gets the proxies and nothing else of our environment. */
+/* The pull process gets the proxies, where root certificates are, and nothing else of our environment. */
 static char **pull_environment(void)
 {
-	static const char *const names[] = { "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-		                             "http_proxy", "https_proxy", "no_proxy" };
+	static const char *const names[] = { "HTTP_PROXY",  "HTTPS_PROXY", "NO_PROXY",	"http_proxy",
+		                             "https_proxy", "no_proxy",	   "SSL_CERT_FILE", "SSL_CERT_DIR" };
 	char **env = xcalloc(ARRAY_SIZE(names) + 1, sizeof(*env));
 	size_t n = 0;
 

@@ -497,15 +497,29 @@ static void on_end(void *arg, const struct err *err)
 	pulling_over(job);
 }
 
+/* What the pull process thought worth saying: keys of a hosts.toml that it does not know, certificates that it was told not to
+ * verify. Its lines begin with a time, which ours have as well. */
+static void log_remarks(const struct image_job *job, const struct child_result *result)
+{
+	struct str rest = { result->errout, result->errout_len }, line, time, text;
+
+	while (rest.len > 0) {
+		ignore(str_cut(rest, '\n', &line, &rest)); /* the last one may lack its end */
+		if (line.len > 0 && str_cut(line, ' ', &time, &text))
+			log_notice(NULL, "image job %s: " STR_FMT, job->id, STR_ARG(text));
+	}
+}
+
 static void on_exit_child(void *arg, const struct child_result *result)
 {
 	struct image_job *job = arg;
 
 	job->child = NULL;
 	job->exited = true;
-	ignore(child_check(&job->child_args, result,
-	                   &job->exit_err)); /* looked at when all frames are read */
-	if (result->stuck)                   /* it may hold the socket for ever */
+	if (child_check(&job->child_args, result, &job->exit_err) ==
+	    0) /* else it is looked at when all frames are read */
+		log_remarks(job, result);
+	if (result->stuck) /* it may hold the socket for ever */
 		job->saw_end = true;
 	pulling_over(job);
 }

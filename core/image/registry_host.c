@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
+#include "core/image/proxy.h"
 
 #define FIELDS_MAX     (128 * 1024)
 #define ERROR_BODY_MAX (64 * 1024)
@@ -71,6 +72,9 @@ int registry_host_init(struct registry_host *host, const struct registry_host_ar
 	if (mirror->credentials == MIRROR_CREDENTIALS_FILE)
 		host->own = (struct auth_credentials){ .user = xstrdup(mirror->user),
 			                               .password = xstrdup(mirror->password) };
+	if (mirror->skip_verify && !host_is_loopback(mirror->host))
+		log_warn(NULL, "registry host %s: its certificate is not verified (skip_verify)",
+		         mirror->host);
 	if (make_trust(host, args, err) == 0)
 		return 0;
 	registry_host_release(host);
@@ -471,8 +475,6 @@ static int attempt(struct registry_host *host, const struct registry_ask *ask,
 	if (rc < 0 && err->sys == EPROTONOSUPPORT && !at.left && at.url.tls &&
 	    host->mirror->scheme == MIRROR_TLS_FIRST) {
 		pthread_mutex_lock(&host->lock);
-		if (!host->plain)
-			log_info(NULL, "%s speaks plain HTTP", host->mirror->host);
 		host->plain = true;
 		pthread_mutex_unlock(&host->lock);
 		at.url.tls = false;

@@ -196,7 +196,7 @@ void rpc_ctl_pull(struct cri *cri, struct grpc_call *call, const void *request)
 	struct err err = { 0 };
 	struct transfer *t;
 
-	registry = pull_registry_text(cri->config, &auth, &err);
+	registry = pull_registry_text(cri->config, cri->version, &auth, &err);
 	if (!registry) {
 		grpc_fail(call, &err);
 		return;

@@ -196,7 +196,7 @@ void rpc_pull_image(struct cri *cri, struct grpc_call *call, const void *request
 	cleanup(pull_registry_text_free) char *registry = NULL;
 	struct err err = { 0 };
 
-	registry = pull_registry_text(cri->config, &auth, &err);
+	registry = pull_registry_text(cri->config, cri->version, &auth, &err);
 	if (!registry) {
 		grpc_fail(call, &err);
 		return;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/json.h"
+#include "core/base/mem.h"
 #include "core/base/str.h"
 
 static void add(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const char *value)
@@ -12,14 +13,16 @@ static void add(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const
 		yyjson_mut_obj_add_str(doc, obj, key, value);
 }
 
-char *pull_registry_text(const struct config *config, const struct pull_auth *auth, struct err *err)
+char *pull_registry_text(const struct config *config, const char *version, const struct pull_auth *auth, struct err *err)
 {
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	cleanup_free char *agent = xasprintf("coracle/%s", version);
 	yyjson_mut_val *root = yyjson_mut_obj(doc), *obj;
 	char *text;
 
 	yyjson_mut_doc_set_root(doc, root);
 	add(doc, root, "hosts_dir", config->registry_hosts_dir);
+	add(doc, root, "user_agent", agent);
 	obj = yyjson_mut_obj_add_obj(doc, root, "auth");
 	add(doc, obj, "username", auth->username);
 	add(doc, obj, "password", auth->password);

@@ -3,7 +3,7 @@
  * What the pull process is told of the registry: a JSON text with where hosts are configured and the credentials that came with
  * the request. It holds secrets: it is never logged or put on record, and wiped.
  *
- *   { "hosts_dir": "/etc/coracle/hosts.d:/etc/containerd/certs.d",
+ *   { "hosts_dir": "/etc/coracle/hosts.d:/etc/containerd/certs.d", "user_agent": "coracle/1.2.3",
  *     "auth": { "username", "password", "auth", "identity_token", "registry_token", "server_address" } }
  */
 #ifndef CORACLE_CRI_RPC_PULL_REQUEST_H
@@ -18,7 +18,7 @@ struct pull_auth { /* each NULL or "" when not given */
 };
 
 /* Heap; INVALID_ARGUMENT when a credential is not UTF-8. */
-NODISCARD char *pull_registry_text(const struct config *config, const struct pull_auth *auth,
+NODISCARD char *pull_registry_text(const struct config *config, const char *version, const struct pull_auth *auth,
                                    struct err *err);
 void pull_registry_text_free(char *text); /* wiped; NULL is fine */
 
