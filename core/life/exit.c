@@ -21,6 +21,8 @@
 #include "core/life/life_internal.h"
 
 #define RESCAN_MS 1000
+#define REAP_MS	  20 /* an adopted process's status: how often, */
+#define REAP_MAX  100 /* and how often at most, is looked whether its new parent has waited for it */
 
 static const char *exit_reason(const struct exit_record *rec)
 {
@@ -176,10 +178,13 @@ struct adopted {
 	char id[ID_SIZE];
 	int pidfd;
 	struct loop_io *io;
+	struct loop_timer reaped;
+	int looks;
 };
 
 static void adopted_free(struct adopted *a)
 {
+	loop_timer_disarm(a->life->loop, &a->reaped);
 	loop_io_free(a->io);
 	close(a->pidfd);
 	free(a);
@@ -193,34 +198,46 @@ static void adopted_drop(struct life *life, const char *id)
 		adopted_free(a);
 }
 
-static void adopted_ended(void *arg, uint32_t events UNUSED)
+static void adopted_look(void *arg)
 {
 	static const char lost[] = "its monitor was killed: the exit code is not known, and output after that is lost";
 	struct adopted *a = arg;
 	struct life *life = a->life;
 	const struct container *c = container_get(life->state, a->id);
-	struct exit_record rec = { .filled = true, .exited_ns = clock_real_ns() };
-	int wstatus;
+	int wstatus, rc;
 
-	loop_io_set(a->io, 0);
 	if (!c || c->state != CONTAINER_RUNNING || map_find(&life->exiting, a->id)) {
 		adopted_drop(life, a->id);
 		return;
 	}
 	/* kernel >= 6.15 keeps the status for whoever holds the pidfd; it appears when the reaper has waited */
-	if (sys_pidfd_exit_status(a->pidfd, &wstatus) == 0) {
+	rc = sys_pidfd_exit_status(a->pidfd, &wstatus);
+	if (rc == -EAGAIN && ++a->looks < REAP_MAX) {
+		loop_timer_arm_in(life->loop, &a->reaped, REAP_MS);
+	} else if (rc == 0) {
 		const rec_ContainerExited msg = {
 			.id = (char *)c->id,
 			.exit_code = (int32_t)exit_code_from_wstatus(wstatus),
-			.finished_ns = rec.exited_ns,
+			.finished_ns = clock_real_ns(),
 			.reason = (char *)(wstatus ? "Error" : "Completed"),
 			.message = (char *)"its monitor was killed: output after that is lost",
 		};
 
-		ignore(append_exited(life, c->id, &msg)); /* a refused append arms the rescan, which probes again */
+		ignore(append_exited(life, c->id, &msg)); /* a refused append arms the rescan, which looks again */
 	} else {
 		life_exit_unknown(life, c->id, 255, "MonitorLost", lost);
 	}
+}
+
+static void adopted_ended(void *arg, uint32_t events UNUSED)
+{
+	struct adopted *a = arg;
+
+	/* it would be told again and again */
+	loop_io_free(a->io);
+	a->io = NULL;
+	a->looks = 0;
+	adopted_look(a);
 }
 
 void life_adopt(struct life *life, const struct container *c)
@@ -232,6 +249,7 @@ void life_adopt(struct life *life, const struct container *c)
 		return;
 	a = xcalloc(1, sizeof(*a));
 	a->life = life;
+	loop_timer_init(&a->reaped, adopted_look, a, "adopted container reaped");
 	memcpy(a->id, c->id, sizeof(a->id));
 	a->pidfd = sys_pidfd_open(c->pid, 0);
 	/* the pid may have been taken over between the probe and the open: the start time tells */
@@ -287,8 +305,12 @@ void life_exit_released(struct life *life, const struct container *c)
 
 void life_adopted_retry(struct life *life)
 {
-	map_for_each(e, &life->adopted)
-		loop_io_set(((struct adopted *)e->value)->io, EPOLLIN);
+	map_for_each(e, &life->adopted) {
+		struct adopted *a = e->value;
+
+		if (!a->io) /* it has ended */
+			loop_timer_arm_in(life->loop, &a->reaped, 0);
+	}
 }
 
 void life_exits_free(struct life *life)

@@ -688,6 +688,7 @@ static void run_play(const struct scenario *scenario, const struct point *point,
 	split(p, script);
 	p->lives = 1;
 	alive = fixture_start(f);
+	turn_and_look(p); /* changes are served when the recovery is over */
 	ensure(alive && do_lines(p, p->begin));
 	disk = simdisk_steps(f->disk);
 	world = f->world->steps;

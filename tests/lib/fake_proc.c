@@ -103,11 +103,11 @@ int __wrap_sys_pidfd_send_signal(int fd, int sig)
 
 int __wrap_sys_pidfd_exit_status(int fd, int *ret_wstatus)
 {
-	const struct world_container *c = by_pidfd(fd);
+	struct world_container *c = by_pidfd(fd);
 
 	if (!c || c->lost_status)
 		return -ENOTTY;
-	if (lives(c))
+	if (lives(c) || c->late_status-- > 0)
 		return -EAGAIN;
 	*ret_wstatus = c->wstatus;
 	return 0;

@@ -171,7 +171,10 @@ int fixture_setup(void **arg)
 
 	f->check_released = true;
 	*arg = f;
-	return fixture_start(f) ? 0 : -1;
+	if (!fixture_start(f))
+		return -1;
+	fixture_settle(f); /* changes are served when the recovery is over */
+	return 0;
 }
 
 int fixture_teardown(void **arg)
