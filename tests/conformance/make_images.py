@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 """The images that critest asks for, made from this machine's own programs, as one OCI image layout.
 
-usage: make_images.py OUTDIR     needs busybox-static, dash, nginx-light, gcc
+usage: make_images.py OUTDIR     needs busybox-static, bash, nginx-light, gcc
 
 Writes OUTDIR (an OCI layout with one named manifest per image) and OUTDIR/names, one REPOSITORY:TAG a line. What critest
 expects of each image stands beside it. Two facts decide the shape of the base layer: applets are hard links of busybox, and
-/bin/sh is dash, because a busybox shell runs its applets without looking at the file system, so that a masked /bin/ls would
-still run.
+/bin/sh is bash: a busybox shell runs its applets without looking at the file system, so that a masked /bin/ls would still run,
+and dash does not become its only command, so that `sh -c top` would not hear of a signal.
 """
 import gzip
 import hashlib
@@ -111,8 +111,8 @@ def base_tree():
     for applet in subprocess.check_output(["/bin/busybox", "--list"], text=True).split():
         if applet not in ("busybox", "sh"):
             tree.hard_link("bin/" + applet, "bin/busybox")
-    tree.program("/bin/dash")
-    tree.hard_link("bin/sh", "bin/dash")
+    tree.program("/bin/bash")
+    tree.hard_link("bin/sh", "bin/bash")
     # busybox has neither under the names and options that critest uses
     tree.add("bin/pgrep", 0o755, b'#!/bin/sh\nexec pidof "$@"\n')
     tree.add("bin/ipcs", 0o755, b"#!/bin/sh\nexec awk '{ print $1, $2 }' /proc/sysvipc/shm\n")
