@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -215,13 +216,13 @@ static int set_client(struct tls_trust *trust, const struct tls_trust_args *args
 
 static int trust_setup(struct tls_trust *trust, const struct tls_trust_args *args, struct err *err)
 {
-	static const char *alpn[] = { "http/1.1", NULL };
+	static const char *const alpn[] = { "http/1.1", NULL };
 	int rc = mbedtls_ssl_config_defaults(&trust->config, MBEDTLS_SSL_IS_CLIENT,
 	                                     MBEDTLS_SSL_TRANSPORT_STREAM,
 	                                     MBEDTLS_SSL_PRESET_DEFAULT);
 
 	if (rc == 0)
-		rc = mbedtls_ssl_conf_alpn_protocols(&trust->config, alpn);
+		rc = mbedtls_ssl_conf_alpn_protocols(&trust->config, (const char **)(uintptr_t)alpn);
 	if (rc != 0)
 		return err_tls(err, CODE_INTERNAL, rc, "TLS configuration");
 	mbedtls_ssl_conf_rng(&trust->config, random_bytes, NULL);
