@@ -54,7 +54,7 @@ struct daemon {
 	struct grpc_server *server;
 	struct loop_timer watchdog;
 	uint64_t watchdog_turns;
-	bool stopping, life_stopped, clients_gone;
+	bool reads_open, stopping, life_stopped, clients_gone;
 	int64_t started_ns;
 };
 
@@ -219,7 +219,13 @@ static void recovered(void *arg)
 	struct daemon *d = arg;
 	const struct replay_report *r = &d->engine.report;
 
+	if (d->stopping)
+		return;
 	service_enter(d->service, SERVICE_READS_OPEN);
+	if (!d->reads_open) { /* called once more, when the rest of the recovery is done */
+		d->reads_open = true;
+		return;
+	}
 	if (r->exits || r->adopted || r->undone || r->forward || r->orphans || r->quarantined)
 		log_notice(
 			NULL,

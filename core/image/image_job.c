@@ -655,28 +655,6 @@ int image_dirs_create(const char *root, struct err *err)
 	return 0;
 }
 
-int image_staging_sweep_child(void *arg)
-{
-	static const char *const names[] = { "staging", "trash" };
-	int failed = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		char path[4096];
-		int fd, rc;
-
-		if (str_format(path, sizeof(path), "%s/%s", (const char *)arg, names[i]) < 0)
-			return 1;
-		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		rc = tree_empty(fd);
-		close(fd);
-		if (rc < 0)
-			failed = say(-rc, "sweep", path);
-	}
-	return failed;
-}
-
 /* --- removal */
 
 struct image_remove {

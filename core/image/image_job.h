@@ -57,9 +57,6 @@ const char *image_job_id(const struct image_job *job);
 
 /* mkdir of staging, layers, images, snapshots (0700). Blocking, start-up only. */
 NODISCARD int image_dirs_create(const char *root, struct err *err);
-/* image_staging_sweep_child - for child_spawn fn (after exec-less fork): remove everything below <root>/staging and
- * <root>/trash. @arg: the root path. Returns the exit status. Only when no job runs (start-up). */
-int image_staging_sweep_child(void *arg);
 
 /*
  * image_remove - prepared by the parent, run by a child: rename the given layers and image documents into <root>/trash, then

@@ -323,6 +323,7 @@ static enum step spawn_run(struct op *op)
 	eo->child = runtime_exec_spawn(life->args.runtime, info, c->cgroups_path, &args, &child, op_err(op));
 	if (!eo->child)
 		return STEP_FAIL;
+	op->wakes_on_cancel = true;
 	if (eo->timeout_ms > 0)
 		loop_timer_arm_in(life->loop, &eo->timeout, eo->timeout_ms);
 	return op_busy(op);
@@ -385,7 +386,6 @@ void life_exec_sync(struct life *life, const char *id, char *const *argv, int64_
 	eo->op.steps = exec_steps;
 	eo->op.nsteps = ARRAY_SIZE(exec_steps);
 	eo->op.undoable = true;
-	eo->op.wakes_on_cancel = true;
 	eo->op.free_fn = exec_free;
 	if (bundle_names(&eo->bundle, life->state_dir, c->id, &err) < 0) {
 		exec_free(&eo->op);

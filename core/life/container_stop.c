@@ -172,6 +172,7 @@ static enum step wait_run(struct op *op)
 		return STEP_DONE;
 	if (op->cancelled)
 		return op_fail(op, CODE_CANCELLED, "container %.12s has not exited yet", op->id);
+	op->wakes_on_cancel = true;
 	exit_wait_add(op->life, &cs->wait, op->id, op);
 	if (!cs->kill_at_ns)
 		cs->kill_at_ns = now + MAX(cs->timeout_ms, 0) * NS_PER_MS;
@@ -214,7 +215,6 @@ struct op *container_stop_new(struct life *life UNUSED, const struct container *
 	cs->op.name = "StopContainer";
 	cs->op.steps = stop_steps;
 	cs->op.nsteps = ARRAY_SIZE(stop_steps);
-	cs->op.wakes_on_cancel = true;
 	cs->op.free_fn = stop_free;
 	memcpy(cs->op.id, c->id, ID_SIZE);
 	memcpy(cs->op.sandbox_id, c->sandbox_id, ID_SIZE);

@@ -204,6 +204,7 @@ static enum step job_run(struct op *op)
 	ia->job = image_job_new(&args, op_err(op));
 	if (!ia->job)
 		return STEP_FAIL;
+	op->wakes_on_cancel = true;
 	return op_busy(op);
 }
 
@@ -227,7 +228,6 @@ static struct image_add *add_new(const char *name)
 	ia->op.name = name;
 	ia->op.steps = add_steps;
 	ia->op.nsteps = ARRAY_SIZE(add_steps);
-	ia->op.wakes_on_cancel = true;
 	ia->op.free_fn = add_free;
 	ia->input_fd = -1;
 	ia->request.free_bytes = FREE_RESERVE_BYTES;
@@ -509,27 +509,29 @@ void life_image_unused(struct life *life, const char *image_id)
 
 /* --- what a start finds */
 
-static int staging_sweep(void *root)
+static void trash_all(struct life *life, const char *kind, bool (*is_wanted)(const struct life *life, const char *name))
 {
-	return image_staging_sweep_child(root);
+	cleanup_free char *dir = xasprintf("%s/%s", life->root, kind);
+	cleanup(strv_free) char **names = NULL;
+
+	if (fsx_list(AT_FDCWD, dir, &names) < 0)
+		return;
+	for (char **name = names; *name; name++)
+		if (!is_wanted || !is_wanted(life, *name))
+			trash(life, kind, *name);
 }
 
-static void staging_swept(void *arg, const struct child_result *result)
+static bool is_image(const struct life *life, const char *hex)
 {
-	struct life *life = arg;
+	cleanup_free char *id = xasprintf("sha256:%s", hex);
 
-	if (result->wstatus)
-		log_warn(NULL, "%s/staging: not everything could be removed", life->root);
+	return image_get(life->state, id) != NULL;
 }
 
 size_t images_sweep(struct life *life, bool act)
 {
 	cleanup_free char *layers_dir = xasprintf("%s/layers", life->root);
-	cleanup_free char *images_dir = xasprintf("%s/images", life->root);
 	cleanup(strv_free) char **names = NULL;
-	cleanup(strv_free) char **ids = NULL;
-	struct child_args child = CHILD_ARGS_INIT;
-	struct err err = { 0 };
 	size_t found = 0;
 	char **orphans = xcalloc(1, sizeof(*orphans));
 
@@ -550,24 +552,11 @@ size_t images_sweep(struct life *life, bool act)
 		strv_free(orphans);
 		return found;
 	}
+	/* Away before anybody may pull: what is in staging/ now is of an earlier daemon's pulls. */
+	trash_all(life, "images", is_image);
+	trash_all(life, "staging", NULL);
 	trash_start(life, NULL, orphans);
-	if (fsx_list(AT_FDCWD, images_dir, &ids) < 0)
-		ids = NULL;
-	for (size_t i = 0; ids && ids[i]; i++) {
-		cleanup_free char *id = xasprintf("sha256:%s", ids[i]);
-
-		if (!image_get(life->state, id))
-			trash(life, "images", ids[i]);
-	}
 	list_for_each(l, &life->state->images)
 		life_image_unused(life, list_entry(l, struct image, link)->id);
-	child.name = "staging sweep";
-	child.fn = staging_sweep;
-	child.fn_arg = life->root;
-	child.timeout_ms = 10 * CLEANUP_TIMEOUT_MS;
-	child.done = staging_swept;
-	child.arg = life;
-	if (!child_spawn(life->loop, &child, &err))
-		log_warn(NULL, "staging is not swept: %s", err.msg);
 	return found;
 }

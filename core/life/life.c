@@ -113,7 +113,7 @@ void life_free(struct life *life)
 		op_abandon(list_entry(life->ops.next, struct op, link));
 	loop_defer_cancel(&life->scan);
 	loop_defer_cancel(&life->stop_defer);
-	loop_defer_cancel(&life->replay_defer);
+	replay_free(life);
 	loop_timer_disarm(life->loop, &life->rescan);
 	loop_timer_disarm(life->loop, &life->stop_timer);
 	left_locks_free(life);
@@ -171,7 +171,7 @@ char *life_container_dir(const struct life *life, const char *id)
 
 bool life_ready(const struct life *life)
 {
-	return life->args.gate.ready(life->args.gate.arg);
+	return !life->replay_rest && life->args.gate.ready(life->args.gate.arg);
 }
 
 void removing_plugins(const struct life *life, uint64_t mask, rec_Removing *msg, char *names[PLUGIN_MAX])
@@ -354,7 +354,7 @@ void life_stop(struct life *life, void (*fn)(void *arg), void *arg)
 
 bool life_idle(const struct life *life)
 {
-	return list_empty(&life->ops) && !map_count(&life->exiting);
+	return list_empty(&life->ops) && !map_count(&life->exiting) && !life->replay_rest;
 }
 
 /* --- dump */

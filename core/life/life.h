@@ -218,7 +218,7 @@ enum exit_verdict life_exit_unknown(struct life *life, const char *id, int code,
 NODISCARD yyjson_mut_val *life_dump(const struct life *life, yyjson_mut_doc *doc);
 /* No operation under way and no exit on its way to the journal: `recover --fix` is done. */
 bool life_idle(const struct life *life);
-/* Requests may be passed (gate ready), for the service gate. */
+/* Requests may be passed (recovery through, gate ready), for the service gate. */
 bool life_ready(const struct life *life);
 
 DEFINE_CLEANUP_PTR(struct life, life_free);

@@ -53,6 +53,7 @@ struct life {
 	void (*replay_done)(void *arg);
 	void *replay_arg;
 	struct loop_defer replay_defer;
+	struct replay_rest *replay_rest; /* of the recovery, while reads are served already; NULL: nothing left */
 
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -109,6 +110,7 @@ bool old_lock_is_held(const struct life *life, const char *id);
 
 /* --- replay.c, image_ops.c, container_exec.c: what a start finds */
 void replay_init(struct life *life);
+void replay_free(struct life *life);
 void replay_released(struct life *life, uint64_t seq);
 /* Layers, documents and staging that no image owns: removed, or only counted. */
 size_t images_sweep(struct life *life, bool act);

@@ -346,8 +346,9 @@ void op_unwait(struct op_waiter *waiter)
 void op_cancel(struct op *op)
 {
 	op->cancelled = true;
-	if (op->wakes_on_cancel)
-		op_resume(op, STEP_WAIT);
+	/* not when the step has its result already: that counts */
+	if (op->wakes_on_cancel && !op->wait_seq && !list_linked(&op->defer.link))
+		loop_defer_queue(op->life->loop, &op->defer);
 }
 
 const char *op_step_name(const struct op *op)
@@ -446,6 +447,7 @@ static void op_undo_failed(struct op *op)
 static bool op_advance(struct op *op, enum step result)
 {
 	op->inside = false;
+	op->wakes_on_cancel = false;
 	if (result == STEP_FAIL && op->undoing) {
 		op_undo_failed(op);
 		return false;

@@ -62,7 +62,7 @@ struct op {
 	const struct op_step *steps;
 	uint32_t nsteps, at;
 	bool undoable; /* has undos: cancel and deadline count. Stop and Remove go forward only */
-	bool wakes_on_cancel; /* its steps look at cancelled themselves and are run again when it is set */
+	bool wakes_on_cancel; /* set by a step that waits and looks at cancelled itself: it is run again then. Ends with the step */
 	bool undoing, cancelled, failed, finished;
 	bool inside;   /* the current step has begun */
 	bool busy;     /* ... and something outside works for it: a stopping daemon waits for that */

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/clock.h"
@@ -18,11 +19,24 @@
 
 #define OWED_TEXT 256
 
+#define REST_PER_TURN 4 /* containers: a few system calls and a woken monitor each */
+
 struct replay {
 	struct life *life;
 	enum replay_mode mode;
 	struct replay_report *report;
 	bool from_tmp;
+};
+
+/*
+ * What no answer depends on, and what would make every reader wait: connections to monitors (their locks told already that they
+ * live), left-over execs, orphans. It goes on behind the opening of reads, a slice each loop turn; changes wait for its end, so
+ * that nothing new can be taken for an orphan.
+ */
+struct replay_rest {
+	struct replay replay;
+	char **running; /* ids */
+	size_t at;
 };
 
 /* --- the report */
@@ -167,7 +181,6 @@ static void replay_reboot(struct replay *r)
 static void replay_running(struct replay *r)
 {
 	struct life *life = r->life;
-	struct err err = { 0 };
 	char owed[OWED_TEXT];
 
 	list_for_each(l, &life->state->containers) {
@@ -177,8 +190,6 @@ static void replay_running(struct replay *r)
 			continue;
 		if (monitor_lock_held(life->args.monitors, c->id)) {
 			note(r, REPLAY_RUNNING, "container %.12s runs", c->id);
-			if (r->mode == REPLAY_SERVE && monitor_reconnect(life->args.monitors, c->id, &err) < 0)
-				log_warn(&(struct log_ctx){ .container = c->id }, "its monitor does not answer: %s", err.msg);
 			continue;
 		}
 		life_probe(life, c);
@@ -498,35 +509,106 @@ static void replay_orphans(struct replay *r)
 	images_sweep(life, r->mode == REPLAY_SERVE);
 }
 
-/* --- the whole */
+/* --- what can wait for the reads */
 
-static void replay_exec_groups(struct life *life)
+static void rest_container(struct life *life, const char *id)
 {
-	list_for_each(l, &life->state->containers) {
+	const struct container *c = container_get(life->state, id);
+	struct err err = { 0 };
+
+	if (!c || c->state != CONTAINER_RUNNING || map_find(&life->exiting, id))
+		return;
+	exec_sweep(life, c);
+	if (map_find(&life->adopted, id) || monitor_reconnect(life->args.monitors, id, &err) == 0)
+		return;
+	if (monitor_lock_held(life->args.monitors, id))
+		log_warn(&(struct log_ctx){ .container = id }, "its monitor does not answer: %s", err.msg);
+	else
+		life_probe(life, c); /* it has ended since its lock was looked at */
+}
+
+/* False: that was all. */
+static bool rest_turn(struct replay_rest *rest)
+{
+	for (int i = 0; i < REST_PER_TURN && rest->running[rest->at]; i++)
+		rest_container(rest->replay.life, rest->running[rest->at++]);
+	if (rest->running[rest->at])
+		return true;
+	replay_orphans(&rest->replay);
+	return false;
+}
+
+static void rest_free(struct replay_rest *rest)
+{
+	if (rest)
+		strv_free(rest->running);
+	free(rest);
+}
+
+static struct replay_rest *rest_new(const struct replay *r)
+{
+	struct replay_rest *rest = xcalloc(1, sizeof(*rest));
+	size_t n = 0;
+
+	rest->replay = *r;
+	rest->running = xcalloc(1, sizeof(char *));
+	list_for_each(l, &r->life->state->containers) {
 		const struct container *c = list_entry(l, struct container, link);
 
-		if (c->state == CONTAINER_RUNNING)
-			exec_sweep(life, c);
+		if (c->state != CONTAINER_RUNNING)
+			continue;
+		rest->running = xrealloc(rest->running, n + 2, sizeof(char *));
+		rest->running[n++] = xstrdup(c->id);
+		rest->running[n] = NULL;
 	}
+	return rest;
 }
+
+/* --- the whole */
 
 static void spool_woke(void *arg)
 {
 	life_scan_soon(arg);
 }
 
+static void replay_tell(struct life *life)
+{
+	if (life->replay_done)
+		life->replay_done(life->replay_arg);
+}
+
+static void rest_go_on(void *arg)
+{
+	struct life *life = arg;
+
+	if (!life->stopping && rest_turn(life->replay_rest)) {
+		loop_defer_queue(life->loop, &life->replay_defer);
+		return;
+	}
+	rest_free(take_ptr(life->replay_rest));
+	replay_tell(life);
+}
+
 static void replay_settled(void *arg)
 {
 	struct life *life = arg;
 
-	if (life->replay_done)
-		life->replay_done(life->replay_arg);
-	life->replay_done = NULL;
+	replay_tell(life);
+	if (!life->replay_rest)
+		return;
+	loop_defer_init(&life->replay_defer, rest_go_on, life);
+	loop_defer_queue(life->loop, &life->replay_defer);
 }
 
 void replay_init(struct life *life)
 {
 	loop_defer_init(&life->replay_defer, replay_settled, life);
+}
+
+void replay_free(struct life *life)
+{
+	loop_defer_cancel(&life->replay_defer);
+	rest_free(take_ptr(life->replay_rest));
 }
 
 void replay_released(struct life *life, uint64_t seq)
@@ -561,10 +643,10 @@ int replay_run(struct life *life, enum replay_mode mode, struct replay_report *r
 
 		note(&r, REPLAY_QUARANTINE, "%s: %s", q->id[0] ? q->id : "(no id)", q->why);
 	}
-	if (ret_report->probes)
-		replay_orphans(&r);
 	if (mode == REPLAY_SERVE)
-		replay_exec_groups(life);
+		life->replay_rest = rest_new(&r);
+	else if (ret_report->probes)
+		replay_orphans(&r);
 	life->replay_done = done;
 	life->replay_arg = arg;
 	life->replay_seq = journal_next_seq(life->journal) - 1;

@@ -45,7 +45,8 @@ void replay_report_release(struct replay_report *report);
 
 /*
  * replay_run - rows 2 to 7 of recovery. @done (may be NULL) is called when the last record that this appended is released: from
- * then on what clients see is the truth, and reads may be answered.
+ * then on what clients see is the truth, and reads may be answered. REPLAY_SERVE calls it once more, some loop turns later, when
+ * monitors are connected and orphans found (@ret_report lives until then): from then on life_ready() lets changes through.
  */
 NODISCARD int replay_run(struct life *life, enum replay_mode mode, struct replay_report *ret_report, void (*done)(void *arg),
 			 void *arg, struct err *err);

@@ -149,14 +149,14 @@ static struct request *request_find(struct monitor *mon, uint32_t tag)
 	return NULL;
 }
 
-/* The connection, or NULL with the request refused. */
+/* The connection, made now if it was not yet, or NULL with the request refused. */
 static struct monitor *connection_for(struct monitors *monitors, const char *id,
                                       struct request *req)
 {
-	struct monitor *mon = map_find(&monitors->connected, id);
+	struct err why = { 0 };
 
-	if (mon)
-		return mon;
+	if (monitor_reconnect(monitors, id, &why) == 0)
+		return map_find(&monitors->connected, id);
 	err_set(&req->err, CODE_UNAVAILABLE, "%s: no monitor of container %.12s is connected",
 	        req->what, id);
 	request_refuse(req);

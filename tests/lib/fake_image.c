@@ -217,12 +217,3 @@ int image_config_read(const char *root, const char *id, char **ret_text, size_t 
 
 	return rc < 0 ? err_sys(err, -rc, "%s", path) : 0;
 }
-
-int image_staging_sweep_child(void *arg)
-{
-	cleanup_free char *staging = xasprintf("%s/staging", (const char *)arg);
-	cleanup_free char *trash = xasprintf("%s/trash", (const char *)arg);
-
-	ensure(fsx_remove_tree(AT_FDCWD, staging) == 0 && fsx_remove_tree(AT_FDCWD, trash) == 0);
-	return 0;
-}

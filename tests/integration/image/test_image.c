@@ -1017,16 +1017,6 @@ static void removed_images_leave_no_files(void **arg)
 	assert_int_equal(entries_of(f->root, "trash"), 0);
 }
 
-static void what_a_dead_daemon_left_is_swept(void **arg)
-{
-	struct fixture *f = *arg;
-	cleanup_free char *left = xasprintf("%s/staging/0123/7/fs/a/b", f->root);
-
-	assert_int_equal(fsx_mkdir_p(left, 0700), 0);
-	assert_int_equal(image_staging_sweep_child(f->root), 0);
-	assert_int_equal(entries_of(f->root, "staging"), 0);
-}
-
 static void an_opaque_root_cuts_off_what_is_beneath(void **arg)
 {
 	struct fixture *f = *arg;
@@ -1072,7 +1062,6 @@ int main(int argc, char **argv)
 		T(no_layers_give_an_empty_writable_root),
 		T(five_hundred_layers_mount),
 		T(removed_images_leave_no_files),
-		T(what_a_dead_daemon_left_is_swept),
 		T(an_opaque_root_cuts_off_what_is_beneath),
 	};
 
