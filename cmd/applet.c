@@ -14,6 +14,7 @@ const struct applet applets[] = {
 	{ "daemon", applet_daemon, "serve the Kubernetes CRI", 0 },
 	{ "ctl", applet_ctl, "look at and change what the daemon runs", 0 },
 	{ "recover", applet_recover, "show or repair what the journal holds, offline", 0 },
+	{ "check", applet_check, "look whether this machine is fit for it", 0 },
 	{ "migrate-config", applet_migrate_config,
 	  "clean the old CRI table out of containerd's config", 0 },
 	{ "pull", pull_main, "fetch or import one image (run by the daemon)", APPLET_HIDDEN },

@@ -8,6 +8,7 @@
 int applet_daemon(int argc, char **argv);
 int applet_recover(int argc, char **argv);
 int applet_ctl(int argc, char **argv);
+int applet_check(int argc, char **argv);
 int applet_migrate_config(int argc, char **argv);
 
 #endif
