@@ -350,6 +350,7 @@ void engine_close(struct engine *e)
 	/* the journal first: what was appended is on disk before anything else goes */
 	if (e->journal)
 		journal_close(e->journal);
+	worker_free(e->worker); /* its jobs tell operations how they ended, also the last ones */
 	life_free(e->life);
 	monitors_free(e->monitors);
 	net_free(e->net);
@@ -360,7 +361,6 @@ void engine_close(struct engine *e)
 	spool_free(e->spool);
 	state_free(e->state);
 	listener_free(e->listener);
-	worker_free(e->worker); /* jobs read cgroups */
 	cgroup_host_free(e->cgroups);
 	loop_free(e->loop);
 	replay_report_release(&e->report);

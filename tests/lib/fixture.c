@@ -77,7 +77,6 @@ struct fixture *fixture_new(void)
 	f->segment_bytes = 1 << 20;
 	f->loop = loop_new(&err);
 	ensure(f->loop);
-	f->worker = worker_new_inline(f->loop);
 	f->disk = simdisk_new();
 	simdisk_use(f->disk);
 	f->world = world_new(f->loop, f->disk, f->root, f->state_dir);
@@ -124,6 +123,7 @@ static void life_over(struct fixture *f)
 	if (f->reader.link.next)
 		events_unsubscribe(&f->reader);
 	journal_close(f->journal);
+	worker_free(f->worker);
 	life_free(f->life);
 	monitors_free(f->monitors);
 	net_free(f->net);
@@ -135,6 +135,7 @@ static void life_over(struct fixture *f)
 	state_free(f->shadow);
 	replay_report_release(&f->report);
 	f->journal = NULL;
+	f->worker = NULL;
 	f->life = NULL;
 	f->monitors = NULL;
 	f->net = NULL;
@@ -157,7 +158,6 @@ void fixture_free(struct fixture *f)
 	world_free(f->world);
 	fake_gate_release(&f->gate);
 	map_release(&f->exits);
-	worker_free(f->worker);
 	loop_free(f->loop);
 	simdisk_kill(f->disk);
 	simdisk_free(f->disk);
@@ -264,6 +264,7 @@ static bool open_all(struct fixture *f)
 	f->spool = spool_new(WORLD_SPOOL, &err);
 	if (!f->spool)
 		return false;
+	f->worker = worker_new_inline(f->loop);
 	f->events = events_new(f->loop);
 	f->reader = (struct events_reader){ .wake = on_event, .arg = f };
 	events_subscribe(f->events, &f->reader);

@@ -63,6 +63,7 @@ int main(int argc, char **argv)
 	const int options = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD;
 	unsigned long total = 0, n = argc > 3 ? strtoul(argv[2], NULL, 10) : 0;
 	int status, started = 0, killed = 0;
+	pid_t pid;
 	FILE *out = argc > 3 ? fopen(argv[1], "w") : NULL;
 
 	if (!out)
@@ -74,7 +75,7 @@ int main(int argc, char **argv)
 	kill(daemon_pid, SIGCONT);
 	for (;;) {
 		struct ptrace_syscall_info info;
-		pid_t pid = waitpid(-1, &status, __WALL);
+		pid = waitpid(-1, &status, __WALL);
 		int sig = 0, event = status >> 16;
 
 		if (pid < 0 && errno == EINTR)
@@ -121,6 +122,8 @@ int main(int argc, char **argv)
 		}
 		ptrace(PTRACE_SYSCALL, pid, NULL, sig);
 	}
+	if (!killed && (pid < 0 || !WIFEXITED(status)))
+		fprintf(stderr, "killat: pid %d errno %d status %x\n", (int)pid, errno, status);
 	fprintf(out, "total %lu\n", total);
 	fclose(out);
 	return killed ? 0 : 1; /* whoever is traced is let go now */
