@@ -1,0 +1,314 @@
+#!/bin/bash
+# coracle check, id by id: tests/integration/check/run.sh
+#
+# Every id of `check --list` has a case here: on a good machine it complains of nothing; the thing is broken and exactly
+# that id complains; it is mended and the complaint is gone. An id without a case fails. What can be told by files is
+# tried on a made-up system (--sysroot), the rest on this machine, with strace where the kernel has to be broken.
+# CORACLE is the program (build/coracle). Needs root. Ends with `N passed, N failed`.
+set -uo pipefail
+cd "$(dirname "$0")/../../.." || exit 2
+
+coracle=$(realpath "${CORACLE:-build/coracle}")
+dir=$(mktemp -d "${TMPDIR:-/tmp}/coracle-check.XXXXXX")
+daemon=
+cleanup() {
+	local mount
+	[ -z "$daemon" ] || { kill "$daemon" && wait "$daemon"; } 2>/dev/null
+	awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | tac | while read -r mount; do
+		umount -l "$mount"
+	done
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+passed=0 failed=0
+
+# --- a made-up system on which nothing is wrong
+
+make_system() {
+	local f=$1 name
+	mkdir -p "$f"/{boot,etc/coracle/coracle.conf.d,etc/cni/net.d,etc/containerd,opt/cni/bin,usr/bin,run,var/lib/coracle/layers} \
+		"$f"/proc/{self/ns,sys/{kernel,user,fs/inotify,net/ipv4,net/bridge}} "$f/sys/fs/cgroup"
+	echo 6.12.1 >"$f/proc/sys/kernel/osrelease"
+	for name in mnt uts ipc pid net user cgroup time; do
+		: >"$f/proc/self/ns/$name"
+		echo 1000 >"$f/proc/sys/user/max_${name}_namespaces"
+	done
+	printf 'nodev\t%s\n' overlay proc sysfs tmpfs mqueue devpts >"$f/proc/filesystems"
+	echo 4194304 >"$f/proc/sys/kernel/pid_max" && echo 100000 >"$f/proc/sys/kernel/threads-max"
+	echo 8192 >"$f/proc/sys/fs/inotify/max_user_instances" && echo 100000 >"$f/proc/sys/fs/inotify/max_user_watches"
+	echo 1 | tee "$f/proc/sys/net/ipv4/ip_forward" "$f"/proc/sys/net/bridge/bridge-nf-call-ip{,6}tables >/dev/null
+	printf 'CONFIG_%s=y\n' NAMESPACES NET_NS PID_NS IPC_NS UTS_NS CGROUPS CGROUP_PIDS CGROUP_SCHED CPUSETS MEMCG \
+		FAIR_GROUP_SCHED INET PROC_FS OVERLAY_FS POSIX_MQUEUE VETH BRIDGE UNIX EPOLL SIGNALFD EVENTFD USER_NS CGROUP_HUGETLB \
+		CFS_BANDWIDTH SECCOMP SECCOMP_FILTER BRIDGE_NETFILTER NF_NAT NF_CONNTRACK NETFILTER_XT_MATCH_COMMENT \
+		NETFILTER_XT_MATCH_ADDRTYPE NETFILTER_XT_MATCH_CONNTRACK NETFILTER_XT_TARGET_REDIRECT NF_TABLES KEYS SECURITY_APPARMOR \
+		BLK_CGROUP EXT4_FS >"$f/boot/config-6.12.1"
+	echo '30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw' >"$f/proc/self/mountinfo"
+	echo '0::/' >"$f/proc/self/cgroup"
+	echo 'cpuset cpu io memory hugetlb pids' >"$f/sys/fs/cgroup/cgroup.controllers"
+	printf '[log]\nlevel = info\n' >"$f/etc/coracle/coracle.conf"
+	# shellcheck disable=SC2016 # the stub expands it
+	printf '#!/bin/sh\n' >"$f/usr/bin/crun" && chmod 0755 "$f/usr/bin/crun"
+	echo '{"cniVersion":"1.0.0","name":"k8s","plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}' >"$f/etc/cni/net.d/10-k8s.conflist"
+	cp "$f/usr/bin/crun" "$f/opt/cni/bin/bridge" && cp "$f/usr/bin/crun" "$f/opt/cni/bin/host-local"
+	printf 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = "runc"\n' \
+		>"$f/etc/containerd/config.toml"
+	layer="$f/var/lib/coracle/layers/$(printf 'a%.0s' {1..64})"
+	mkdir -p "$layer/fs" && printf 'size 1\ninodes 1\nroot 0\n' >"$layer/meta"
+	chmod 0711 "$f/var/lib/coracle" && chmod go-w -R "$f/etc"
+}
+
+# "ID WORST-STATUS" lines.
+statuses() {
+	# shellcheck disable=SC2086 # words
+	$prefix "$coracle" check -j $args >"$dir/json" 2>"$dir/stderr"
+	/usr/bin/python3 -c '
+import json, sys
+rank = {"ok": 0, "skip": 0, "warn": 1, "fail": 2}
+worst = {}
+for check in json.load(open(sys.argv[1]))["checks"]:
+    worst[check["id"]] = max(worst.get(check["id"], 0), rank[check["status"]])
+for name, status in sorted(worst.items()):
+    print(name, status)' "$dir/json" || { cat "$dir/stderr"; return 1; }
+}
+
+with_file() { # put a changed copy in place: FILE SED-EXPRESSION
+	cp -p "$1" "$dir/saved" && sed -i "$2" "$1"
+}
+
+# flips ID BREAK MEND: what BREAK does, ID alone complains of.
+flips() {
+	local id=$1 before broken after worse
+	before=$(statuses) || { echo "$before"; return 1; }
+	grep -q "^$id 0$" <<<"$before" || { echo "complains of a good machine: $(grep "^$id " <<<"$before")"; return 1; }
+	eval "$2"
+	broken=$(statuses) || { echo "$broken"; eval "$3"; return 1; }
+	worse=$(diff <(echo "$before") <(echo "$broken") | awk '/^> / && $3 > 0 { print $2 }')
+	eval "$3"
+	[ "$worse" = "$id" ] || { echo "complaints from: ${worse:-nobody}"; return 1; }
+	after=$(statuses)
+	[ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after"); return 1; }
+}
+
+# edit ID FILE SED-EXPRESSION: the same, where a file of the made-up system is broken.
+edit() { flips "$1" "with_file '$f/$2' '$3'" "cp -p '$dir/saved' '$f/$2'"; }
+append() { flips "$1" "cp -p '$f/$2' '$dir/saved'; printf '$3' >>'$f/$2'" "cp -p '$dir/saved' '$f/$2'"; }
+without() { flips "$1" "mv '$f/$2' '$dir/saved'" "mv '$dir/saved' '$f/$2'"; }
+
+on_sysroot() { prefix='' args="--sysroot $f --containerd --fsck"; }
+# This machine has its own faults: only the id at hand is looked at, and what is next to it.
+on_host() { prefix='' args="--root $dir/host --state $dir/hoststate $*"; }
+
+conf=etc/coracle/coracle.conf toml=etc/containerd/config.toml
+
+case_config_readable() { flips config.readable "ln -s loop '$f/etc/coracle/coracle.conf.d/9.conf'; ln -s 9.conf '$f/etc/coracle/coracle.conf.d/loop'" "rm '$f/etc/coracle/coracle.conf.d/'*"; }
+case_config_perms() { flips config.perms "chmod o+w '$f/$conf'" "chmod o-w '$f/$conf'"; }
+case_config_syntax() { append config.syntax $conf 'what is this\n'; }
+case_config_unknown() { append config.unknown $conf 'colour = red\n'; }
+case_config_duplicate() { append config.duplicate $conf 'level = warn\n'; }
+case_config_value() { edit config.value $conf 's/info/loud/'; }
+case_config_runtime() { append config.runtime $conf '[runtime]\ndefault = x\n[runtime crun]\n'; }
+case_config_paths() { append config.paths $conf '[daemon]\nroot = /run/coracle/inside\n'; }
+case_kernel_version() { flips kernel.version "echo 5.3.0 >'$f/proc/sys/kernel/osrelease'; cp '$f/boot/config-6.12.1' '$f/boot/config-5.3.0'" "echo 6.12.1 >'$f/proc/sys/kernel/osrelease'"; }
+case_kernel_ns() { edit kernel.ns proc/sys/user/max_net_namespaces 's/.*/0/' && without kernel.ns proc/self/ns/pid; }
+case_kernel_fs() { edit kernel.fs proc/filesystems '/overlay/d'; }
+case_kernel_config() { edit kernel.config boot/config-6.12.1 's/^CONFIG_VETH=y/# CONFIG_VETH is not set/' && edit kernel.config boot/config-6.12.1 '/SECCOMP_FILTER/d'; }
+case_kernel_limits() { edit kernel.limits proc/sys/kernel/pid_max 's/.*/1000/'; }
+case_sysctl_ip_forward() { edit sysctl.ip-forward proc/sys/net/ipv4/ip_forward 's/1/0/'; }
+case_sysctl_bridge_nf() { edit sysctl.bridge-nf proc/sys/net/bridge/bridge-nf-call-iptables 's/1/0/'; }
+case_cgroup_version() { edit cgroup.version proc/self/mountinfo d; }
+case_cgroup_controllers() { edit cgroup.controllers sys/fs/cgroup/cgroup.controllers 's/pids//'; }
+case_storage_dirs() { flips storage.dirs "chmod 0777 '$f/var/lib/coracle'" "chmod 0711 '$f/var/lib/coracle'"; }
+case_oci_path() { without oci.path usr/bin/crun && flips oci.path "chmod 0777 '$f/usr/bin/crun'" "chmod 0755 '$f/usr/bin/crun'"; }
+case_cni_conf_dir() { printf '[cni]\nbuiltin = no\n' >>"$f/$conf" && without cni.conf-dir etc/cni/net.d/10-k8s.conflist; }
+case_cni_conf() { edit cni.conf etc/cni/net.d/10-k8s.conflist 's/"plugins"/"plugs"/'; }
+case_cni_plugins() { without cni.plugins opt/cni/bin/host-local; }
+case_state_lock() { flips state.lock "ln -s nowhere '$f/var/lib/coracle/lock'" "rm '$f/var/lib/coracle/lock'"; }
+case_state_tmp() { flips state.tmp "mkdir '$f/var/lib/coracle/.check-abcdef'; touch -d '2 hours ago' '$f/var/lib/coracle/.check-abcdef'" "rmdir '$f/var/lib/coracle/.check-abcdef'"; }
+case_containerd_syntax() { append containerd.syntax $toml 'x = {{ y }}\n'; }
+case_containerd_version() { edit containerd.version $toml 's/version = 3/version = 9/'; }
+case_containerd_lists() { edit containerd.lists $toml '1i disabled_plugins = ["cri"]'; }
+case_containerd_plugin_names() { append containerd.plugin-names $toml '[plugins.cri]\n'; }
+case_containerd_unknown() { edit containerd.unknown $toml '1i oom_scores = 1'; }
+case_containerd_imports() { edit containerd.imports $toml 's,\[",["/etc/missing.toml"\, ",'; }
+case_containerd_server() { append containerd.server $toml '[plugins."io.containerd.grpc.v1.cri"]\nstream_idle_timeout = "4"\n' && append containerd.server $toml '[plugins."io.containerd.grpc.v1.cri".x509_key_pair_streaming]\ntls_key_file = "/k"\n'; }
+case_containerd_runtime() { edit containerd.runtime $toml 's/"runc"/"kata"/' && append containerd.runtime $toml '[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.x]\nio_type = "magic"\n'; }
+case_containerd_registry() { append containerd.registry $toml '[plugins."io.containerd.cri.v1.images"]\nimage_pull_progress_timeout = "5"\n'; }
+case_containerd_deprecated() { append containerd.deprecated $toml '[plugins."io.containerd.cri.v1.images".registry.mirrors."docker.io"]\nendpoint = ["https://m"]\n'; }
+case_fsck_layer() { flips fsck.layer "rmdir '$layer/fs'" "mkdir '$layer/fs'"; }
+case_fsck_meta() { edit fsck.meta "${layer#"$f"/}/meta" 's/size/sise/'; }
+
+case_state_journal() {
+	start_daemon && stop_daemon && cp -r "$dir/host/journal" "$f/var/lib/coracle/journal"
+	flips state.journal "cp -r '$f/var/lib/coracle/journal' '$dir/saved.d'; rm '$f/var/lib/coracle/journal/'segment-*" \
+		"rm -r '$f/var/lib/coracle/journal'; mv '$dir/saved.d' '$f/var/lib/coracle/journal'"
+}
+
+# --- this machine
+
+start_daemon() {
+	"$coracle" daemon --root "$dir/host" --state "$dir/hoststate" 2>"$dir/daemon.log" &
+	daemon=$!
+	for _ in $(seq 100); do
+		"$coracle" check live --live="$dir/hoststate/coracle.sock" >/dev/null 2>&1 && return 0
+		sleep 0.05
+	done
+	cat "$dir/daemon.log"
+	return 1
+}
+stop_daemon() { kill "$daemon" && wait "$daemon"; daemon=; }
+
+case_kernel_syscalls() { on_host kernel && flips kernel.syscalls "prefix='strace -f -qq -o /dev/null -e inject=openat2:error=ENOSYS'" "prefix="; }
+case_kernel_seccomp() { on_host kernel && flips kernel.seccomp "prefix='strace -f -qq -o /dev/null -e inject=seccomp:error=EOPNOTSUPP'" "prefix="; }
+case_storage_fstype() {
+	on_host storage.dirs storage.fstype storage.overlay storage.dtype storage.flags
+	flips storage.fstype "mount -t tmpfs -o mode=0711 tmpfs '$dir/host'" "umount '$dir/host'"
+}
+case_storage_flags() {
+	on_host storage && mount --bind "$dir/host" "$dir/host"
+	flips storage.flags "mount -o remount,bind,noexec '$dir/host'" "mount -o remount,bind,exec '$dir/host'"
+	local rc=$?
+	umount "$dir/host"
+	return $rc
+}
+case_storage_space() {
+	on_host storage && mount -t tmpfs -o size=1M,mode=0711 tmpfs "$dir/host"
+	flips storage.space "head -c 1000k /dev/zero >'$dir/host/fill'" "rm '$dir/host/fill'"
+	local rc=$?
+	umount "$dir/host"
+	return $rc
+}
+case_storage_tmpfs_state() {
+	on_host storage && mount -t tmpfs -o mode=0711 tmpfs "$dir/hoststate"
+	flips storage.tmpfs-state "umount '$dir/hoststate'" "mount -t tmpfs -o mode=0711 tmpfs '$dir/hoststate'"
+	local rc=$?
+	umount "$dir/hoststate"
+	return $rc
+}
+case_storage_dtype() { on_host storage && flips storage.dtype "prefix='strace -f -qq -o /dev/null -e inject=mknod,mknodat:error=EIO'" "prefix="; }
+case_storage_overlay() { on_host storage && flips storage.overlay "prefix='strace -f -qq -o /dev/null -e inject=mount:error=ENODEV'" "prefix="; }
+
+stub_runtime() { # VERSION-OUTPUT FEATURES-COMMAND
+	# shellcheck disable=SC2016 # the stub expands it
+	printf '#!/bin/sh\ncase $1 in --version) %s ;; features) %s ;; esac\n' "$1" "$2" >"$dir/stub"
+	chmod 0755 "$dir/stub"
+	printf '[runtime stub]\npath = %s\n' "$dir/stub" >"$dir/stub.conf"
+}
+echo '{"ociVersionMin":"1.0.0","ociVersionMax":"1.2.0"}' >"$dir/features"
+features="cat $dir/features"
+case_oci_version() {
+	on_host -c "$dir/stub.conf" oci.path oci.version oci.features && stub_runtime 'echo runc version 1.2.9' "$features"
+	flips oci.version "stub_runtime 'echo hello' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'" &&
+		flips oci.version "stub_runtime 'exit 3' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'" &&
+		flips oci.version "stub_runtime 'echo runc version 1.0.3' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'"
+}
+case_oci_advisory() {
+	on_host -c "$dir/stub.conf" oci && stub_runtime 'echo runc version 1.2.9' "$features"
+	flips oci.advisory "stub_runtime 'echo runc version 1.1.9' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'"
+}
+case_oci_features() {
+	on_host -c "$dir/stub.conf" oci && stub_runtime 'echo runc version 1.2.9' "$features"
+	flips oci.features "stub_runtime 'echo runc version 1.2.9' 'exit 1'" "stub_runtime 'echo runc version 1.2.9' '$features'"
+}
+case_net_listen() { on_host net state && flips net.listen "touch '$dir/hoststate/coracle.sock'" "rm '$dir/hoststate/coracle.sock'"; }
+case_live_version() {
+	on_host live state && start_daemon || return 1
+	flips live.version stop_daemon start_daemon
+	local rc=$?
+	stop_daemon
+	return $rc
+}
+
+# --- beyond the table
+
+hangs_and_floods_are_cut_off_and_nobody_elses_failure() {
+	on_host -c "$dir/stub.conf" oci && stub_runtime 'echo runc version 1.2.9' 'sleep 60'
+	local start=$SECONDS before after
+	before=$(statuses)
+	[ $((SECONDS - start)) -le 8 ] && grep -q '^oci.features 2$' <<<"$before" && [ "$(grep -c ' 2$' <<<"$before")" -eq 1 ] || return 1
+	grep -q 'does not end within 5 seconds' "$dir/json" || return 1
+	stub_runtime 'echo runc version 1.2.9' 'yes'
+	after=$(statuses)
+	grep -q '^oci.features 2$' <<<"$after" && grep -q 'prints more than' "$dir/json"
+}
+
+exit_status_and_options_are_what_the_manual_says() {
+	local out
+	on_sysroot
+	# shellcheck disable=SC2086
+	"$coracle" check $args -q >"$dir/out" && [ ! -s "$dir/out" ] || return 1
+	echo 'level = loud' >>"$f/$conf"
+	# shellcheck disable=SC2086
+	"$coracle" check $args -q | grep -q "config.value .*loud.*:3)" || return 1
+	! "$coracle" check --sysroot "$f" --strict -q >/dev/null || return 1
+	"$coracle" check -t -c "$f/$conf" 2>"$dir/out" || return 1 # not what keeps the daemon from starting
+	grep -q "^$f/$conf:3: warning: .* \[config.value\]$" "$dir/out" || return 1
+	printf '[daemon]\nroot = relative\n' >>"$f/$conf"
+	! "$coracle" check -t -q -c "$f/$conf" 2>"$dir/out" || return 1
+	grep -q "^$f/$conf:5: error: .* \[config.value\]$" "$dir/out" || return 1
+	"$coracle" check --sysroot "$f" -q --ignore=config.value >/dev/null || return 1
+	"$coracle" check --ignore=no.such 2>/dev/null
+	[ $? -eq 2 ] || return 1
+	"$coracle" check no.such 2>/dev/null
+	[ $? -eq 2 ] || return 1
+	"$coracle" check --list >/dev/full 2>/dev/null
+	[ $? -eq 2 ] || return 1
+	out=$("$coracle" check --sysroot "$f" --print-config)
+	grep -q "^level = info # .*$conf:2$" <<<"$out" || return 1
+	[ -z "$(find "$dir" /var/lib -maxdepth 3 -name '.check-*')" ]
+}
+
+without_rights_nothing_fails() {
+	on_host storage.dtype storage.overlay
+	chmod 0755 "$dir"
+	cp "$coracle" "$dir/coracle"
+	# shellcheck disable=SC2086
+	! setpriv --reuid=65534 --regid=65534 --clear-groups "$dir/coracle" check $args -v | grep -q FAIL
+}
+
+configurations_from_the_field_break_no_rule_of_containerd() {
+	local file id bad=0
+	for file in tests/corpus/configs/*.toml; do
+		"$coracle" check containerd --containerd="$PWD/$file" -q >"$dir/out" && continue
+		case ${file##*/} in
+		microk8s-v2.toml) id=containerd.runtime ;; # a template: the default runtime is ${RUNTIME}
+		minikube-kicbase-imports-v2.toml) id=containerd.imports ;; # of another machine
+		*) id=none ;;
+		esac
+		if grep FAIL "$dir/out" | grep -v "^.FAIL. $id "; then
+			echo "$file"
+			bad=1
+		fi
+	done
+	return $bad
+}
+
+run() { # NAME COMMAND
+	local log="$dir/log"
+	f=$dir/system
+	rm -rf "$f" && make_system "$f"
+	mkdir -p "$dir/host" "$dir/hoststate" && chmod 0711 "$dir/host" "$dir/hoststate"
+	on_sysroot
+	if "$2" >"$log" 2>&1 </dev/null; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAIL check/$1"
+		tail -n 20 "$log"
+	fi
+}
+
+for id in $("$coracle" check --list | awk '{ print $1 }'); do
+	name=case_${id//[.-]/_}
+	if declare -F "$name" >/dev/null; then
+		run "$id" "$name"
+	else
+		failed=$((failed + 1))
+		echo "FAIL check/$id has no case"
+	fi
+done
+for name in hangs_and_floods_are_cut_off_and_nobody_elses_failure exit_status_and_options_are_what_the_manual_says \
+	without_rights_nothing_fails configurations_from_the_field_break_no_rule_of_containerd; do
+	run "$name" "$name"
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
