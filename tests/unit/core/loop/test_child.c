@@ -303,6 +303,26 @@ static void a_function_runs_in_the_fork_and_returns_its_status(void **arg)
 	assert_string_equal(f->err.msg, "fn: exit status 7");
 }
 
+static void a_function_that_was_not_reached_says_why_when_it_ends(void **arg)
+{
+	struct fixture *f = *arg;
+	struct child_args args = CHILD_ARGS_INIT;
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC), seven = 7;
+
+	args.name = "fn";
+	args.fn = return_seven;
+	args.fn_arg = &seven;
+	args.cgroup_fd = full; /* as a cgroup that refuses */
+	args.capture_out = args.capture_err = true;
+	args.done = on_done;
+	args.arg = f;
+	run(f, &args);
+	close(full);
+	assert_string_equal(f->out, "");
+	assert_int_equal(WEXITSTATUS(f->result.wstatus), 127);
+	assert_non_null(strstr(f->err.msg, "enter cgroup: "));
+}
+
 static void a_program_may_be_given_as_a_descriptor(void **arg)
 {
 	struct fixture *f = *arg;
@@ -383,6 +403,7 @@ int main(void)
 		T(a_child_leads_its_own_session_at_the_root_with_a_plain_umask),
 		T(a_child_gets_back_the_limit_of_open_files_that_was_raised_for_us),
 		T(a_function_runs_in_the_fork_and_returns_its_status),
+		T(a_function_that_was_not_reached_says_why_when_it_ends),
 		T(a_program_may_be_given_as_a_descriptor),
 		T(a_detached_child_is_not_reported),
 		T(a_signal_is_named),
