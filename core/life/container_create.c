@@ -354,6 +354,8 @@ struct op *container_undo_start(struct life *life, const struct container *c)
 	turn_name(c->key, cc->name_turn);
 	ignore(bundle_names(&cc->bundle, life->state_dir, c->id, &err)); /* it fitted when it was made */
 	op_start_at(life, &cc->op, ARRAY_SIZE(create_steps) - 1, true);
+	/* at once: it may have to wait for an earlier daemon's children, and a retry of the name for it (D7) */
+	ignore(op_take_turn(&cc->op, cc->name_turn, true)); /* begin_undo asks again */
 	return &cc->op;
 }
 

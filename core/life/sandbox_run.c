@@ -495,6 +495,8 @@ struct op *sandbox_undo_start(struct life *life, const struct sandbox *sb)
 	memcpy(sr->op.id, sb->id, ID_SIZE);
 	memcpy(sr->op.sandbox_id, sb->id, ID_SIZE);
 	op_start_at(life, &sr->op, ARRAY_SIZE(run_steps) - 1, true);
+	/* at once: it may have to wait for an earlier daemon's children, and a retry of the name for it (D7) */
+	ignore(op_take_turn(&sr->op, sr->name_turn, true)); /* begin_undo asks again */
 	return &sr->op;
 }
 

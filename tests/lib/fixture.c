@@ -245,7 +245,7 @@ static bool open_all(struct fixture *f)
 {
 	struct journal_args ja = {
 		.dir = JOURNAL_DIR,
-		.mode = JOURNAL_SERVE,
+		.mode = f->inspect ? JOURNAL_MEMORY : JOURNAL_SERVE,
 		.segment_bytes = f->segment_bytes,
 		.keep_bytes = 3 * f->segment_bytes,
 		.boot = { .version = (char *)"1" },
@@ -261,7 +261,7 @@ static bool open_all(struct fixture *f)
 			fixture_violation(f, "the journal does not open: %s", err.msg);
 		return false;
 	}
-	f->spool = spool_new(WORLD_SPOOL, &err);
+	f->spool = f->inspect ? spool_new_readonly(WORLD_SPOOL, &err) : spool_new(WORLD_SPOOL, &err);
 	if (!f->spool)
 		return false;
 	f->worker = worker_new_inline(f->loop);
@@ -272,8 +272,10 @@ static bool open_all(struct fixture *f)
 	fake_gate_attach(&f->gate, f->state, f->inbox);
 	f->monitors = monitors_new(&(struct monitors_args){
 		.loop = f->loop, .gone = on_monitor_gone, .record = on_monitor_record, .arg = f });
-	f->net = net_new(&(struct net_args){ .loop = f->loop }, &err);
-	f->namespaces = namespaces_new(f->loop, f->state_dir, &err);
+	if (!f->inspect) {
+		f->net = net_new(&(struct net_args){ .loop = f->loop }, &err);
+		f->namespaces = namespaces_new(f->loop, f->state_dir, &err);
+	}
 	f->life = life_new(&(struct life_args){
 		.loop = f->loop,
 		.worker = f->worker,
@@ -316,7 +318,8 @@ bool fixture_start(struct fixture *f)
 	struct err err = { 0 };
 
 	world_daemon_starts(f->world);
-	make_dirs(f);
+	if (!f->inspect)
+		make_dirs(f);
 	f->recovered = false;
 	replay_report_init(&f->report);
 	if (!open_all(f) || fixture_is_dead(f))
@@ -328,7 +331,7 @@ bool fixture_start(struct fixture *f)
 			fixture_violation(f, "state cannot be copied: %s", err.msg);
 		f->shadow->seq = f->state->seq;
 	}
-	if (replay_run(f->life, REPLAY_SERVE, &f->report, on_recovered, f, &err) < 0) {
+	if (replay_run(f->life, f->inspect ? REPLAY_INSPECT : REPLAY_SERVE, &f->report, on_recovered, f, &err) < 0) {
 		if (!fixture_is_dead(f))
 			fixture_violation(f, "recovery: %s", err.msg);
 		return false;

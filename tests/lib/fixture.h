@@ -49,6 +49,7 @@ struct fixture {
 	struct world *world;
 	struct fake_gate gate;
 	uint64_t segment_bytes;
+	bool inspect;	     /* the next start only looks: as `recover` does */
 	bool check_released; /* keep a second state, folded from what was released: I1 */
 
 	/* one daemon life */

@@ -382,7 +382,7 @@ def churn(base, tar, _):
         for t in threads:
             t.start()
         for _ in range(CHURN):
-            time.sleep(0.15 + 0.5 * pauses.random())
+            time.sleep(0.1 + 1.4 * pauses.random())
             with lock:
                 node.kill()
                 node.start()
