@@ -213,6 +213,9 @@ static const struct {
 	{ SYS_rt_sigaction, ALL }, { SYS_rt_sigprocmask, ALL }, { SYS_rt_sigreturn, ALL }, { SYS_tkill, ALL },
 	{ SYS_tgkill, ALL }, { SYS_restart_syscall, ALL }, { SYS_uname, ALL }, { SYS_sysinfo, ALL },
 	{ SYS_wait4, ALL }, { SYS_waitid, ALL }, { SYS_membarrier, ALL },
+#ifdef __SANITIZE_ADDRESS__ /* for its threads */
+	{ SYS_sigaltstack, ALL },
+#endif
 	/* network */
 	{ SYS_connect, REGISTRY }, { SYS_bind, REGISTRY }, { SYS_getsockname, REGISTRY }, { SYS_getpeername, REGISTRY },
 	{ SYS_setsockopt, PULL }, { SYS_getsockopt, PULL }, { SYS_epoll_create1, REGISTRY }, { SYS_epoll_ctl, REGISTRY },

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -72,23 +73,33 @@ struct loop {
 
 /* --- time spent in callbacks */
 
-static int64_t slow_begin(void)
+/* The name is copied: a callback may free its owner, which the name often belongs to. */
+struct watched {
+	int64_t began_ns;
+	char name[48];
+};
+
+static void slow_begin(struct watched *at, const char *name)
 {
-	return clock_is_virtual() ? 0 : clock_mono_ns();
+	size_t len = strnlen(name, sizeof(at->name) - 1);
+
+	at->began_ns = clock_is_virtual() ? 0 : clock_mono_ns();
+	memcpy(at->name, name, len);
+	at->name[len] = '\0';
 }
 
-static void slow_end(struct loop *loop, int64_t began_ns, const char *name)
+static void slow_end(struct loop *loop, const struct watched *at)
 {
 	int64_t took_ns;
 
-	if (began_ns == 0)
+	if (at->began_ns == 0)
 		return;
-	took_ns = clock_mono_ns() - began_ns;
+	took_ns = clock_mono_ns() - at->began_ns;
 	if (took_ns <= SLOW_NS)
 		return;
 	loop->slow++;
 	if (log_limit_pass(&loop->slow_limit))
-		log_warn(NULL, "event loop: handler %s took %lld ms", name,
+		log_warn(NULL, "event loop: handler %s took %lld ms", at->name,
 		         (long long)(took_ns / NS_PER_MS));
 }
 
@@ -263,12 +274,12 @@ static bool run_timers(struct loop *loop)
 
 	while (left-- > 0 && loop->heap_len > 0 && loop->heap[0]->due_ns <= now_ns) {
 		struct loop_timer *timer = loop->heap[0];
-		const char *name = timer->name;
-		int64_t began_ns = slow_begin();
+		struct watched at;
 
+		slow_begin(&at, timer->name);
 		loop_timer_disarm(loop, timer);
 		timer->fn(timer->arg); /* may free the timer */
-		slow_end(loop, began_ns, name);
+		slow_end(loop, &at);
 		ran = true;
 	}
 	return ran;
@@ -328,10 +339,11 @@ static bool run_defers(struct loop *loop)
 	list_splice_back(&todo, &loop->defers);
 	while ((l = list_pop_front(&todo))) {
 		struct loop_defer *defer = list_entry(l, struct loop_defer, link);
-		int64_t began_ns = slow_begin();
+		struct watched at;
 
+		slow_begin(&at, "deferred call");
 		defer->fn(defer->arg); /* may free the deferred call */
-		slow_end(loop, began_ns, "deferred call");
+		slow_end(loop, &at);
 		ran = true;
 	}
 	return ran;
@@ -359,11 +371,12 @@ static void run_hooks(struct loop *loop)
 
 	while (l != &loop->hooks) {
 		struct loop_hook *hook = list_entry(l, struct loop_hook, link);
-		int64_t began_ns = slow_begin();
+		struct watched at;
 
+		slow_begin(&at, "before-sleep hook");
 		list_insert_after(l, &marker);
 		hook->fn(hook->arg);
-		slow_end(loop, began_ns, "before-sleep hook");
+		slow_end(loop, &at);
 		l = marker.next;
 		list_remove(&marker);
 	}
@@ -468,13 +481,13 @@ static bool turn(struct loop *loop, bool block)
 
 	for (int i = 0; i < n; i++) {
 		struct loop_io *io = events[i].data.ptr;
-		int64_t began_ns = slow_begin();
-		const char *name = io->name;
+		struct watched at;
 
 		if (io->dead)
 			continue;
+		slow_begin(&at, io->name);
 		io->fn(io->arg, events[i].events);
-		slow_end(loop, began_ns, name);
+		slow_end(loop, &at);
 		happened = true;
 	}
 	happened |= run_timers(loop);
@@ -522,7 +535,8 @@ struct loop *loop_new(struct err *err)
 	list_init(&loop->defers);
 	list_init(&loop->hooks);
 	list_init(&loop->children.list);
-	ignore(getrlimit(RLIMIT_NOFILE, &loop->children.nofile)); /* cannot fail with these arguments */
+	ignore(getrlimit(RLIMIT_NOFILE,
+	                 &loop->children.nofile)); /* cannot fail with these arguments */
 	sigemptyset(&loop->signals);
 	loop->signal_fd = -1;
 	loop->slow_limit = (struct log_limit){ .burst = 10, .interval_ms = 60000 };
@@ -574,9 +588,12 @@ void loop_free(struct loop *loop)
 
 void loop_raise_nofile(struct loop *loop)
 {
-	struct rlimit limit = { .rlim_cur = loop->children.nofile.rlim_max, .rlim_max = loop->children.nofile.rlim_max };
+	struct rlimit limit = { .rlim_cur = loop->children.nofile.rlim_max,
+		                .rlim_max = loop->children.nofile.rlim_max };
 
-	ignore(setrlimit(RLIMIT_NOFILE, &limit)); /* then the old limit stands, and EMFILE is handled where it comes */
+	ignore(setrlimit(
+		RLIMIT_NOFILE,
+		&limit)); /* then the old limit stands, and EMFILE is handled where it comes */
 }
 
 struct loop_children *loop_children(struct loop *loop)
