@@ -428,7 +428,7 @@ void world_container_ends(struct world_container *c, int wstatus)
 
 void world_container_kill(struct world_container *c, int signal)
 {
-	if (c->stage != WORLD_RUNNING && c->stage != WORLD_CREATED)
+	if ((c->stage != WORLD_RUNNING && c->stage != WORLD_CREATED) || c->unkillable)
 		return;
 	if (signal == SIGKILL)
 		world_container_ends(c, SIGKILL);

@@ -81,6 +81,7 @@ struct world_container {
 	int quit_wstatus;
 	int pidfds[4]; /* of whoever holds one; 0: free */
 	int pidfd_owners[4];
+	bool unkillable;  /* in D state: signals wait */
 	bool lost_status; /* old kernel: a pidfd does not tell the exit status */
 	int late_status;  /* ... or only when it was asked so often: its reaper is slow */
 	struct loop_timer quit, term;
