@@ -338,6 +338,22 @@ static int open_segment(struct journal *j, const struct load *load, struct err *
 	return rc < 0 && is_full(err) ? 1 : rc;
 }
 
+/* Segments of lives that ended without cutting them: the next start need not read their zeros. */
+static void cut_later(struct journal *j, const struct load *load)
+{
+	for (size_t i = 0; i < load->nsegments; i++) {
+		const struct load_segment *seg = &load->segments[i];
+		struct closed *closed;
+
+		if (!seg->is_read || !seg->scan.used || block_up(seg->scan.used) >= seg->bytes)
+			continue;
+		closed = xcalloc(1, sizeof(*closed));
+		memcpy(closed->name, seg->name, sizeof(closed->name));
+		closed->used = seg->scan.used; /* what is torn stays as it was found */
+		list_push_back(&j->shelf.closed, &closed->link);
+	}
+}
+
 /* What the loop knows of the writer while that is busy. */
 static void note_writer(struct journal *j)
 {
@@ -397,6 +413,8 @@ static int open_for_service(struct journal *j, const struct journal_args *args,
 	if (rc == 0) {
 		state_apply(j->state, &boot);
 		j->released_seq = boot.seq;
+		if (!load.is_damaged)
+			cut_later(j, &load);
 	} else {
 		/* The copies are in the state, and so in the snapshot that opens the way out: BOOT alone waits. */
 		j->is_failed = true;

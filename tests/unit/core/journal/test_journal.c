@@ -597,6 +597,30 @@ static void a_full_segment_is_followed_by_the_spare_and_folded(void **arg)
 	assert_true(f->report.records < 20); /* the rest came from the snapshot */
 }
 
+static void the_segment_of_a_killed_daemon_is_cut_to_its_end(void **arg)
+{
+	struct fixture *f = *arg;
+	cleanup_free char *first = NULL;
+	struct stat st;
+	size_t images;
+
+	open_journal(f);
+	must_add_image(f, 4000);
+	turns(f, 2);
+	images = count_images(f);
+	first = only(f, "segment-", 0);
+	kill_journal(f);
+	assert_int_equal(stat(first, &st), 0);
+	assert_int_equal(st.st_size, SEGMENT_BYTES);
+	open_journal(f);
+	turns(f, 2);
+	assert_int_equal(stat(first, &st), 0);
+	assert_true(st.st_size > 4000 && st.st_size < SEGMENT_BYTES);
+	kill_journal(f);
+	open_journal(f);
+	assert_int_equal(count_images(f), images);
+}
+
 static void old_files_leave_when_there_is_more_than_keep(void **arg)
 {
 	struct fixture *f = *arg;
@@ -958,6 +982,7 @@ int main(int argc, char **argv)
 		TEST(memory_mode_without_a_journal_is_an_empty_state),
 		TEST(files_of_a_newer_version_are_refused),
 		TEST(a_full_segment_is_followed_by_the_spare_and_folded),
+		TEST(the_segment_of_a_killed_daemon_is_cut_to_its_end),
 		TEST(old_files_leave_when_there_is_more_than_keep),
 		TEST(a_damaged_snapshot_is_replaced_by_the_one_before),
 		TEST(a_start_with_many_closed_segments_folds_them),
