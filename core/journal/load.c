@@ -315,8 +315,7 @@ int load_scan(int dir, enum load_mode mode, uint64_t upto, struct load *ret, str
 	buf_init(&buf, SEGMENT_MAX_BYTES); /* for `synced` */
 	/* `synced` before the segments: a daemon that goes on meanwhile may only make it look older than they are. */
 	if (read_slot(dir, &load, &buf, err) < 0 || list_files(dir, &load, err) < 0 ||
-	    find_snapshot(dir, mode, &load, err) < 0 ||
-	    read_segments(dir, mode, &load, err) < 0)
+	    find_snapshot(dir, mode, &load, err) < 0 || read_segments(dir, mode, &load, err) < 0)
 		return -1;
 	load.first = load.base + 1;
 	load.synced = synced_seq(&load);

@@ -30,7 +30,8 @@ struct load_segment {
 	bool is_read; /* else it is older than what the snapshot needs */
 	bool counts;
 	uint64_t bytes; /* file size, if read */
-	struct segment_image image; /* kept for load_visit(), but for LOAD_HISTORY: that can be long */
+	struct segment_image
+		image; /* kept for load_visit(), but for LOAD_HISTORY: that can be long */
 	struct segment_scan scan;
 	uint64_t from, upto; /* records taken from it: from <= seq < upto */
 };

@@ -204,13 +204,13 @@ static void locate(struct runtime *runtime, size_t i)
 struct probe {
 	struct runtime *runtime;
 	size_t index;
-	int pending; /* answers to come */
+	int pending;      /* answers to come */
 	struct stat file; /* of the program, before it was asked */
 	struct {
 		struct child_args args;
 		struct child *child; /* while it runs */
 		char *argv[3];
-		char *text; /* stdout; NULL: failed */
+		char *text;   /* stdout; NULL: failed */
 		bool refused; /* it ran, and said no */
 		struct err err;
 	} ask[2];

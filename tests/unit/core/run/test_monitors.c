@@ -331,10 +331,22 @@ static void an_answer_sent_before_the_end_is_still_taken(void **state)
 	assert_int_equal(f->gone, 1);
 }
 
-static void without_a_connection_the_error_comes_from_the_loop(void **state)
+static void a_question_connects_when_nobody_has_yet(void **state)
 {
 	struct fixture *f = *state;
 
+	monitor_query(f->monitors, ID, on_status, f);
+	assert_true(monitor_connected(f->monitors, ID));
+	settle(f);
+	assert_int_equal(f->calls, 0); /* asked, not answered */
+}
+
+static void without_a_monitor_the_error_comes_from_the_loop(void **state)
+{
+	struct fixture *f = *state;
+
+	close(f->listener);
+	f->listener = -1;
 	monitor_run_start(f->monitors, ID, -1, 30000, on_done, f);
 	monitor_query(f->monitors, ID, on_status, f);
 	assert_int_equal(f->calls, 0);
@@ -608,7 +620,8 @@ int main(void)
 		TEST(a_monitor_that_is_stopped_costs_one_error_and_its_late_answer_nothing),
 		TEST(the_end_of_the_connection_fails_what_is_pending_then_tells),
 		TEST(an_answer_sent_before_the_end_is_still_taken),
-		TEST(without_a_connection_the_error_comes_from_the_loop),
+		TEST(a_question_connects_when_nobody_has_yet),
+		TEST(without_a_monitor_the_error_comes_from_the_loop),
 		TEST(a_query_says_what_happened_to_create_and_start),
 		TEST(a_record_that_cannot_be_renamed_is_handed_over),
 		TEST(nonsense_ends_the_connection),

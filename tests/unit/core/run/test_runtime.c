@@ -193,15 +193,15 @@ static void a_runtime_that_was_replaced_is_asked_again(void **arg)
 
 static void damaged_answers_are_asked_for_again(void **arg)
 {
-	static const char *const damage[] = {
-		"", "\xff\xfe", "{", "[]", "{\"v1\":[]}", "{\"v1\":7}", "{\"v2\":{}}"
-	};
+	static const char *const damage[] = { "",           "\xff\xfe",   "{", "[]", "{\"v1\":[]}",
+		                              "{\"v1\":7}", "{\"v2\":{}}" };
 	struct fixture *f = *arg;
 	cleanup_free char *answers = xasprintf("%s/answers", f->dir);
 
 	script(f, "crun", VERSION_OF("crun", "1.8.1"));
 	for (size_t i = 0; i < ARRAY_SIZE(damage); i++) {
-		assert_int_equal(fsx_write(AT_FDCWD, answers, damage[i], strlen(damage[i]), 0600), 0);
+		assert_int_equal(fsx_write(AT_FDCWD, answers, damage[i], strlen(damage[i]), 0600),
+		                 0);
 		start_again(f);
 		assert_string_equal(runtime_default(f->runtime)->version, "1.8.1");
 		assert_int_equal(calls_of(f, "crun"), 2 * (i + 1));
@@ -546,14 +546,15 @@ int main(void)
 		                                teardown),
 		cmocka_unit_test_setup_teardown(runc_serves_where_there_is_no_crun, setup,
 		                                teardown),
-		cmocka_unit_test_setup_teardown(a_runtime_that_has_not_changed_is_not_asked_again, setup,
-		                                teardown),
+		cmocka_unit_test_setup_teardown(a_runtime_that_has_not_changed_is_not_asked_again,
+		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(a_runtime_that_was_replaced_is_asked_again, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(damaged_answers_are_asked_for_again, setup,
 		                                teardown),
-		cmocka_unit_test_setup_teardown(a_remembered_answer_that_makes_no_sense_is_asked_for_again, setup,
-		                                teardown),
+		cmocka_unit_test_setup_teardown(
+			a_remembered_answer_that_makes_no_sense_is_asked_for_again, setup,
+			teardown),
 		cmocka_unit_test_setup_teardown(an_unusable_runtime_is_not_remembered, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(without_any_runtime_the_paths_tried_are_named,
