@@ -81,8 +81,12 @@ void rpc_create_container(struct cri *cri, struct grpc_call *call, const void *r
 	};
 
 	buf_init(&bytes, RECORD_MAX_BYTES / 2);
-	if (!sb || pb_encode_msg(&bytes, cri_ContainerConfig_fields, config, &err) < 0)
+	if (!sb)
 		goto fail;
+	if (pb_encode_msg(&bytes, cri_ContainerConfig_fields, config, &err) < 0) {
+		err_wrap(&err, "config");
+		goto fail;
+	}
 	/* a pod without a PID namespace of its own to share gives each container its own */
 	if (!sb->pause_container && c.pod_pid) {
 		c.pod_pid = false;
