@@ -393,21 +393,23 @@ $O/obj-mutant/%.o: %.c $O/keys/cflags $(HEADERS) $(TOOLCHAIN) | $(GEN_H)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -DCORACLE_MUTANTS -MMD -MP -c -o $@ $<
 $(foreach t,$(BENCH_C),$(eval $(call program_rule,$(t:tests/bench/%.c=$O/bench/%),$t,$(ALL_FOLDERS))))
 
-# tests/integration/**/test_*.c are cmocka programs too, one at a time since they change the machine; run.sh does the rest.
+# tests/integration/**/test_*.c are cmocka programs too, one at a time since they change the machine; the rest are scripts:
+# tests/integration/AREA/run.sh, all of them started by tests/integration/run.sh.
 # T narrows them down as it does for check.
 INTEGRATION_C := $(filter tests/integration/%,$(PROGRAMS_C))
 INTEGRATION_C := $(if $T,$(filter tests/integration/$(T:/=)/% tests/integration/$T.c,$(INTEGRATION_C)),$(INTEGRATION_C))
 INTEGRATION   := $(INTEGRATION_C:tests/integration/%.c=$O/integration/%)
 $(foreach t,$(INTEGRATION_C),$(eval $(call program_rule,$(t:tests/integration/%.c=$O/integration/%),$t,$(call program_folders,$t))))
+INTEGRATION_SH   := $(if $T,$(wildcard tests/integration/$(T:/=)/run.sh))
 INTEGRATION_RUNS := $(if $(INTEGRATION),'JOBS=1 TEST_TIMEOUT=600 scripts/run-tests.sh $O/integration $(INTEGRATION)') \
-                    $(if $T,,'tests/integration/run.sh')
+                    $(if $T,$(INTEGRATION_SH),tests/integration/run.sh)
 
 # MUTANT=name: with that fault in it, must fail; without, each of them is tried after the real thing.
 .PHONY: check-crash check-integration bench
 check-crash: $(CRASH)
 	$(Q)$(SAN_ENV) MUTANT=$(MUTANT) scripts/crash-matrix.sh $O/crash $(CRASH)
 
-check-integration: $(INTEGRATION) $(if $T,,$(CORACLE))
+check-integration: $(INTEGRATION) $(if $T,$(if $(INTEGRATION_SH),$(CORACLE)),$(CORACLE))
 	$(Q)$(SAN_ENV) CORACLE=$(abspath $(CORACLE)) scripts/add-counts.sh $(INTEGRATION_RUNS)
 
 bench: $(BENCH) $(CORACLE)
@@ -444,7 +446,7 @@ fuzz-replay: $(FUZZ_REPLAY)
 OWN_C    := $(sort $(foreach f,$(FOLDERS_ALL),$(wildcard $f/*.c)))
 OWN_H    := $(sort $(foreach f,$(FOLDERS_ALL),$(wildcard $f/*.h)) $(wildcard tests/lib/*.h tests/crash/*.h))
 FORMATTED := $(OWN_C) $(OWN_H) $(wildcard vendor/*.c vendor/*.h) $(shell find tests -name '*.c' -o -name '*.h' 2>/dev/null | sort)
-SCRIPTS  := build.sh .ci/run $(wildcard scripts/*.sh tests/integration/*.sh tests/bench/*.sh tests/conformance/*.sh)
+SCRIPTS  := build.sh .ci/run $(wildcard scripts/*.sh tests/integration/*.sh tests/integration/*/run.sh tests/bench/*.sh tests/conformance/*.sh)
 LINT_CC  := $(CPPFLAGS) -nostdlibinc -isystem build/prefix/include -DCORACLE_CHECKED -DCORACLE_VERSION='"$(VERSION)"'
 
 LINTS := lint-format lint-layers lint-globals lint-headers lint-scripts lint-tidy lint-cppcheck
