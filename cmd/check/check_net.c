@@ -90,26 +90,20 @@ static void conf(const struct check_ctx *ctx, struct check_out *out)
 static bool look_for_plugin(const struct check_ctx *ctx, struct check_out *out, const char *type,
                             const char *file)
 {
-	cleanup_free char *all = xstrdup("");
+	char *const *dirs = ctx->config->cni_bin_dirs;
 
-	if (strchr(type, '/')) {
-		check_fail(out, type, "the type %s of a plugin names a path", type);
-		check_source(out, file, 0);
-		return false;
-	}
-	for (size_t i = 0; ctx->config->cni_bin_dirs[i]; i++) {
-		cleanup_free char *path =
-			xasprintf("%s%s/%s", ctx->sysroot, ctx->config->cni_bin_dirs[i], type);
-		cleanup_free char *before = all;
+	for (size_t i = 0; dirs[i] && !strchr(type, '/'); i++) {
+		cleanup_free char *path = xasprintf("%s%s/%s", ctx->sysroot, dirs[i], type);
 
-		if (access(path, X_OK) == 0) {
-			all = take_ptr(before);
+		if (access(path, X_OK) == 0)
 			return true;
-		}
-		all = xasprintf("%s%s%s", before, *before ? ", " : "",
-		                ctx->config->cni_bin_dirs[i]);
 	}
-	check_fail(out, type, "the plugin %s is not in %s", type, *all ? all : "any directory");
+	if (strchr(type, '/'))
+		check_fail(out, type, "the type %s of a plugin names a path", type);
+	else
+		check_fail(out, type, "the plugin %s is not in %s%s", type, or_empty(dirs[0]),
+		           dirs[0] && dirs[1] ? ", nor in the other directories of [cni] bin_dirs"
+		                              : "");
 	check_source(out, file, 0);
 	check_hint(out, "install the CNI plugins, or name their directory in [cni] bin_dirs");
 	return false;

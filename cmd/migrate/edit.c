@@ -333,7 +333,7 @@ static void warn_about_names(struct migrate_edit *edit)
 		     "containerd ignores [plugins.cri] in a file of version %lld: the table is called \"" MIGRATE_CRI
 		     "\" there",
 		     (long long)edit->version);
-	if (edit->ntables == 2)
+	if (edit->ntables == 2 && entry)
 		warn(edit, W_BOTH, entry->key_at,
 		     "both [plugins.cri] and [plugins.\"" MIGRATE_CRI
 		     "\"]: containerd 1.x reads the first, 2.x either of them by chance");

@@ -290,17 +290,20 @@ static bool is_nothing(const struct toml_value *value)
 /* Settings whose meaning depends on the value. */
 static void look_closer(const struct rule *rule, struct migrate_record *record)
 {
-	if (ends_with(rule->pattern, "snapshotter") &&
-	    (is_string(record->value, "overlayfs") || is_string(record->value, "")))
+	const char *pattern = rule->pattern;
+	bool is_usual =
+		is_string(record->value, "") ||
+		(ends_with(pattern, "snapshotter") && is_string(record->value, "overlayfs")) ||
+		(ends_with(pattern, "/sandbox_mode") && is_string(record->value, "podsandbox")) ||
+		(ends_with(pattern, "/sandboxer") && is_string(record->value, "podsandbox"));
+
+	if (is_usual && (ends_with(pattern, "snapshotter") || ends_with(pattern, "/sandbox_mode") ||
+	                 ends_with(pattern, "/sandboxer")))
 		record->action = MIGRATE_OBSOLETE;
-	else if (ends_with(rule->pattern, "/runtime_type") && !is_plain_shim(record->value))
+	else if (ends_with(pattern, "/runtime_type") && !is_plain_shim(record->value))
 		record->action = MIGRATE_NONE;
 	else if (record->action == MIGRATE_NONE && is_nothing(record->value))
 		record->action = MIGRATE_DEFAULT;
-	else if ((ends_with(rule->pattern, "/sandbox_mode") ||
-	          ends_with(rule->pattern, "/sandboxer")) &&
-	         (is_string(record->value, "podsandbox") || is_string(record->value, "")))
-		record->action = MIGRATE_OBSOLETE;
 }
 
 /* default_runtime and untrusted_workload_runtime are runtimes under other names; without a type containerd ignores
@@ -391,7 +394,7 @@ static void record_cri(struct recorder *recorder, const struct migrate_leaf *lea
 	const struct toml_value *table =
 		toml_get_str(toml_get(edit->toml->root, "plugins"), leaf->path[1]);
 	struct migrate_record *record = add_record(recorder, leaf, 2);
-	struct str path[MIGRATE_MAX_PARTS + 2], wild = { NULL, 0 };
+	struct str path[MIGRATE_MAX_PARTS + 2] = { { NULL, 0 } }, wild = { NULL, 0 };
 	uint32_t nparts = leaf->nparts - 2;
 	const struct rule *rule;
 

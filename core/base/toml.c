@@ -462,7 +462,7 @@ static int read_inline_entry(struct parser *ps, uint32_t depth, struct toml_valu
 {
 	struct toml_inline *inlines, entry = { .key_start = ps->at };
 	struct toml_value *value = NULL;
-	struct key key;
+	struct key key = { .nparts = 0 };
 
 	if (read_key(ps, depth, &key) < 0)
 		return -1;
@@ -626,7 +626,7 @@ static int read_header(struct parser *ps, struct section *section, struct toml_i
 	uint32_t start = ps->at;
 	bool is_element = ps->text[start + 1] == '[';
 	struct toml_value *parent = NULL, *table = NULL;
-	struct key key;
+	struct key key = { .nparts = 0 };
 
 	ps->at += is_element ? 2 : 1;
 	skip_blanks(ps);
@@ -657,7 +657,7 @@ static int read_header(struct parser *ps, struct section *section, struct toml_i
 static int read_key_value(struct parser *ps, const struct section *section, struct toml_item *item)
 {
 	struct toml_value *value = NULL;
-	struct key key;
+	struct key key = { .nparts = 0 };
 
 	item->kind = TOML_ITEM_KEY;
 	item->key_start = ps->at;

@@ -183,9 +183,11 @@ static inline bool toml_is(const struct toml_value *value, enum toml_type type)
 
 static inline size_t toml_count(const struct toml_value *value)
 {
-	if (toml_is(value, TOML_TABLE))
+	if (!value)
+		return 0;
+	if (value->type == TOML_TABLE)
 		return value->table->count;
-	return toml_is(value, TOML_ARRAY) ? value->array->count : 0;
+	return value->type == TOML_ARRAY ? value->array->count : 0;
 }
 
 /* for (i = 0; i < toml_count(v); i++): the i-th element of an array, the i-th entry of a table. */

@@ -31,7 +31,7 @@ struct toml_glyph toml_glyph(const struct parser *ps, uint32_t at);
 /* Length of the line end at @at: 0, 1 (LF) or 2 (CR LF). */
 static inline uint32_t toml_newline(const struct parser *ps, uint32_t at)
 {
-	if (ps->text[at] == '\n' && at < ps->len)
+	if (at < ps->len && ps->text[at] == '\n')
 		return 1;
 	return ps->text[at] == '\r' && ps->text[at + 1] == '\n' ? 2 : 0;
 }

@@ -353,7 +353,7 @@ static unsigned int days_in(unsigned int year, unsigned int month)
 
 static int read_date(struct parser *ps, struct toml_time *time)
 {
-	unsigned int year, month, day;
+	unsigned int year = 0, month = 1, day = 0;
 
 	if (read_field(ps, 4, 0, 9999, "year", &year) < 0 || expect(ps, '-') < 0 ||
 	    read_field(ps, 2, 1, 12, "month", &month) < 0 || expect(ps, '-') < 0 ||
@@ -367,7 +367,7 @@ static int read_date(struct parser *ps, struct toml_time *time)
 
 static int read_time(struct parser *ps, struct toml_time *time)
 {
-	unsigned int hour, minute, second = 0, scale = 100000000;
+	unsigned int hour = 0, minute = 0, second = 0, scale = 100000000;
 
 	if (read_field(ps, 2, 0, 23, "hour", &hour) < 0 || expect(ps, ':') < 0 ||
 	    read_field(ps, 2, 0, 59, "minute", &minute) < 0)
@@ -393,7 +393,7 @@ static int read_time(struct parser *ps, struct toml_time *time)
 
 static int read_offset(struct parser *ps, struct toml_time *time)
 {
-	unsigned int hours, minutes;
+	unsigned int hours = 0, minutes = 0;
 	char c = ps->text[ps->at];
 
 	if (c == 'Z' || c == 'z') {
