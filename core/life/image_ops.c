@@ -200,6 +200,8 @@ static enum step job_run(struct op *op)
 			image_job_cancel(ia->job);
 		return STEP_WAIT;
 	}
+	if (op->cancelled)
+		return op_fail(op, CODE_CANCELLED, "%s: cancelled by the client", op->name);
 	list_push_back(&life->image_jobs, &ia->link);
 	ia->job = image_job_new(&args, op_err(op));
 	if (!ia->job)

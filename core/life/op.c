@@ -136,6 +136,7 @@ enum step op_record(struct op *op, enum record_kind kind, const void *msg)
 void op_wait_seq(struct op *op, uint64_t seq)
 {
 	op->wait_seq = seq;
+	loop_defer_cancel(&op->defer); /* a cancelled one may have been about to run again: the release decides now */
 	/* appends come in seq order, so this list is sorted */
 	list_push_back(&op->life->wait_records, &op->wait_link);
 }

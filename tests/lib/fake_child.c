@@ -63,11 +63,11 @@ static void child_tell(struct world_job *job, const struct err *err)
 		.timed_out = job->timed_out,
 		.cancelled = child->cancelled,
 		.pid = 4242,
-		.out = streq(child->args.name, "build the spec") ? "{}" : "out\n",
+		.out = child->out,
+		.out_len = child->out_len,
 		.errout = "",
 	};
 
-	result.out_len = strlen(result.out);
 	if (err && !child->cancelled)
 		result.wstatus = job->timed_out ? SIGKILL : 1 << 8;
 	child->args.done(child->args.arg, &result);

@@ -200,6 +200,17 @@ struct image_job *image_job_new(const struct image_job_args *args, struct err *e
 	return ij;
 }
 
+bool fake_image_pin(const char *key)
+{
+	list_for_each(l, &world_current()->jobs) {
+		struct world_job *job = list_entry(l, struct world_job, link);
+
+		if (job->kind == WORLD_IMAGE)
+			return image_job_of(job)->ops->pin(image_job_of(job)->arg, key);
+	}
+	return false;
+}
+
 void image_job_cancel(struct image_job *job)
 {
 	if (job->job.acted)

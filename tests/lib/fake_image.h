@@ -18,4 +18,7 @@ void fake_overlay_plan_release(void *copy);
 void fake_image_id(const char *name, char ret_id[80]);
 void fake_image_layer(const char *name, char ret_key[80]);
 
+/* The pull that runs asks for this layer. False: it is not here. */
+bool fake_image_pin(const char *key);
+
 #endif

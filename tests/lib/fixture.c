@@ -70,6 +70,11 @@ struct fixture *fixture_new(void)
 	ensure(mkdtemp(f->dir));
 	ensure(str_format(f->root, sizeof(f->root), "%s/root", f->dir) == 0);
 	ensure(str_format(f->state_dir, sizeof(f->state_dir), "%s/run", f->dir) == 0);
+	ensure(str_format(f->cgroup_mount, sizeof(f->cgroup_mount), "%s/cgroup", f->dir) == 0);
+	ensure(fsx_mkdir_p(f->cgroup_mount, 0700) == 0);
+	f->cgroups.hierarchies[0] = (struct cgroup_hierarchy){
+		.mount = f->cgroup_mount, .root = (char *)"/", .name = (char *)"", .v2 = true, .own = (char *)"" };
+	f->cgroups.nhierarchies = 1;
 	f->config.root = f->root;
 	f->config.state = f->state_dir;
 	f->config.runtime_timeout_ms = 120000;
@@ -673,6 +678,14 @@ enum sandbox_state fixture_pod_state(const struct fixture *f, const char *pod)
 	const struct sandbox *sb = fixture_get_pod(f, pod);
 
 	return sb ? sb->state : SANDBOX_INVALID;
+}
+
+bool fixture_cgroup(const struct fixture *f, const char *container)
+{
+	struct err err = { 0 };
+	cleanup_free char *dir = cgroup_dir(fixture_get(f, container)->cgroups_path, &err);
+
+	return dir && cgroup_create(&f->cgroups, dir, &err) == 0;
 }
 
 struct world_container *fixture_world(const struct fixture *f, const char *container)

@@ -42,7 +42,8 @@ struct fixture_call {
 struct fixture {
 	char dir[64], root[96], state_dir[96];
 	struct config config;
-	struct cgroup_host cgroups;
+	struct cgroup_host cgroups; /* one hierarchy: directories in dir, without a kernel behind them */
+	char cgroup_mount[96];
 	struct loop *loop;
 	struct worker *worker;
 	struct simdisk *disk;
@@ -127,6 +128,7 @@ const struct container *fixture_get(const struct fixture *f, const char *contain
 const struct sandbox *fixture_get_pod(const struct fixture *f, const char *pod);
 enum container_state fixture_state(const struct fixture *f, const char *container); /* INVALID: not there */
 enum sandbox_state fixture_pod_state(const struct fixture *f, const char *pod);
+bool fixture_cgroup(const struct fixture *f, const char *container); /* make the container's cgroup */
 struct world_container *fixture_world(const struct fixture *f, const char *container);
 bool fixture_op_runs(const struct fixture *f, const char *name); /* "RunPodSandbox" */
 
