@@ -423,6 +423,30 @@ static void a_snapshot_folds_to_the_same_state(void **arg)
 	state_free(copy.state);
 }
 
+static void times_stay_in_order_when_the_clock_jumps_back(void **arg)
+{
+	struct fixture *f = *arg;
+	const rec_ContainerStarting starting = { .id = (char *)CTR };
+	const rec_ContainerRunning running = {
+		.id = (char *)CTR, .pid = 42, .start_ticks = 7, .started_ns = 3
+	};
+	const rec_ContainerExited gone = {
+		.id = (char *)CTR, .exit_code = 0, .finished_ns = 1, .reason = (char *)"Completed"
+	};
+	const struct container *c;
+
+	pod_ready(f, POD, "a");
+	ctr_creating(f, CTR, POD, "x"); /* at 6 */
+	ref(f, RECORD_CONTAINER_CREATED, CTR);
+	apply(f, RECORD_CONTAINER_STARTING, &starting);
+	apply(f, RECORD_CONTAINER_RUNNING, &running);
+	apply(f, RECORD_CONTAINER_EXITED, &gone);
+	c = container_get(f->state, CTR);
+	assert_true(c->created_ns == 6);
+	assert_true(c->started_ns >= c->created_ns);
+	assert_true(c->finished_ns >= c->started_ns);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,6 +462,7 @@ int main(void)
 		TEST(a_capped_name_loses_the_remove_with_its_stop),
 		TEST(a_hidden_container_is_owed_to_nobody_and_its_exit_ends_its_pod),
 		TEST(a_second_exit_of_one_container_does_not_fit),
+		TEST(times_stay_in_order_when_the_clock_jumps_back),
 		TEST(a_name_belongs_to_one_image),
 		TEST(damaged_payloads_are_quarantined_and_the_fold_goes_on),
 		TEST(a_snapshot_folds_to_the_same_state),
