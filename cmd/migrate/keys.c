@@ -71,7 +71,7 @@ static void visit(struct migrate_leaf *leaf, migrate_leaf_fn fn, void *arg)
 
 void migrate_each_leaf(const struct toml *toml, migrate_leaf_fn fn, void *arg)
 {
-	struct migrate_leaf leaf;
+	struct migrate_leaf leaf = { .nparts = 0 };
 
 	for (uint32_t i = 0; i < toml->nitems; i++) {
 		const struct toml_item *item = &toml->items[i];
