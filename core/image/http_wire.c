@@ -33,10 +33,11 @@ static int parse_host(struct str text, bool is_address, char **ret, struct err *
 {
 	char *host;
 
-	if (text.len == 0 || text.len > 253)
+	if (text.len == 0 || text.len > 253 || (is_address && !memchr(text.p, ':', text.len)))
 		return err_set(err, CODE_INVALID_ARGUMENT, "URL: bad host name");
 	for (size_t i = 0; i < text.len; i++)
-		if (!is_alnum(text.p[i]) && !strchr(is_address ? ":.%" : "-._", text.p[i]))
+		if (!is_alnum(text.p[i]) &&
+		    !memchr(is_address ? ":.%" : "-._", text.p[i], strlen(":.%")))
 			return err_set(err, CODE_INVALID_ARGUMENT,
 			               "URL: bad character in host name");
 	host = str_dup(text);

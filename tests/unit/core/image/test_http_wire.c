@@ -49,6 +49,7 @@ static void what_is_no_url_is_refused(void **arg)
 		                             "https://h:x/",
 		                             "https://[::1/",
 		                             "https://[::1]x/",
+		                             "https://[h]/",
 		                             "https://h/a b",
 		                             "https://h/\r\nX: y",
 		                             "https://a\nb/",
@@ -78,6 +79,16 @@ static void check_redirect(const char *location, const char *shown, const char *
 	text = http_url_shown(&url);
 	assert_string_equal(text, shown);
 	assert_string_equal(url.target, target);
+}
+
+static void a_host_name_holds_no_nul(void **arg)
+{
+	struct http_url url;
+	struct err err = { 0 };
+
+	(void)arg;
+	assert_int_equal(http_url_parse(STR("https://\0h/"), &url, &err), -1);
+	assert_int_equal(http_url_parse(STR("https://h\0.evil/"), &url, &err), -1);
 }
 
 static void a_location_is_seen_from_where_it_was_given(void **arg)
@@ -357,6 +368,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_url_is_taken_apart),
 		cmocka_unit_test(what_is_no_url_is_refused),
+		cmocka_unit_test(a_host_name_holds_no_nul),
 		cmocka_unit_test(a_location_is_seen_from_where_it_was_given),
 		cmocka_unit_test(another_scheme_host_or_port_is_another_origin),
 		cmocka_unit_test(a_head_is_complete_at_its_empty_line),
