@@ -45,7 +45,7 @@ end() {
 }
 
 cleanup() {
-	local status=$? pid
+	local status=$? pid file
 
 	set +e
 	[ "$status" -eq 0 ] || tell_more
@@ -54,6 +54,12 @@ cleanup() {
 		kill -CONT "$pid"
 		kill -9 "$pid"
 	done
+	for file in /sys/fs/cgroup/freezer"$cgroup"/*/freezer.state /sys/fs/cgroup{,/unified}"$cgroup"/*/cgroup.freeze; do
+		[ ! -e "$file" ] || thaw "${file%/*}"
+	done
+	while read -r pid _; do # runtimes that were told to hang: each leads a session
+		[[ $(ps -o args= -p "$pid") != @(sleep 600|*"$oci"*) ]] || pkill -9 -s "$pid"
+	done 2>/dev/null <"$work/oci.log"
 	for pid in $(cat /sys/fs/cgroup{,/*}"$cgroup"/*/cgroup.procs 2>/dev/null | sort -u); do
 		kill -9 "$pid"
 	done
