@@ -18,8 +18,8 @@
 #include "core/base/str.h"
 #include "core/life/life_internal.h"
 
-#define POLL_MS	    20
-#define SCAN_MS	    500 /* who holds it is told by /proc as a whole: less often */
+#define POLL_MS     20
+#define SCAN_MS     500 /* who holds it is told by /proc as a whole: less often */
 #define HOLDERS_MAX 16
 
 struct old_lock {
@@ -35,8 +35,9 @@ static bool has_workers(struct life *life, const char *id, const char *init)
 	for (int i = 0; i < n; i++) {
 		if (i == ARRAY_SIZE(holders) || !holders[i].daemonized)
 			return true;
-		log_info(&(struct log_ctx){ .container = id }, "%s (pid %d) has inherited an operation's lock and is not waited for",
-			 holders[i].comm, (int)holders[i].pid);
+		log_info(&(struct log_ctx){ .container = id },
+		         "%s (pid %d) has inherited an operation's lock and is not waited for",
+		         holders[i].comm, (int)holders[i].pid);
 	}
 	return false;
 }
@@ -58,7 +59,8 @@ static bool is_over(struct life *life, const char *id, struct old_lock *lock)
 		return true;
 	if (now >= lock->kill_ns && oplock_kill(life->ops_dir, id, init) > 0 && !lock->told) {
 		lock->told = true;
-		log_warn(&(struct log_ctx){ .container = id }, "an earlier daemon's operation did not end in time and was killed");
+		log_warn(&(struct log_ctx){ .container = id },
+		         "an earlier daemon's operation did not end in time and was killed");
 	}
 	return false;
 }
@@ -125,7 +127,8 @@ void old_locks_find(struct life *life, int64_t timeout_ms)
 	for (char **id = ids; id && *id; id++) {
 		struct old_lock *lock;
 
-		if (map_find(&life->old_locks, *id) || oplock_probe(life->ops_dir, *id, true) != OPLOCK_HELD)
+		if (map_find(&life->old_locks, *id) ||
+		    oplock_probe(life->ops_dir, *id, true) != OPLOCK_HELD)
 			continue;
 		lock = xcalloc(1, sizeof(*lock));
 		lock->kill_ns = clock_boot_ns() + timeout_ms * NS_PER_MS;

@@ -308,6 +308,7 @@ static void child_ended(void *arg, const struct child_result *result)
 		step = oc->done(op, result);
 	else
 		step = child_check(&oc->args, result, op_err(op)) < 0 ? STEP_FAIL : STEP_DONE;
+	op->child = NULL;
 	free(oc);
 	op_resume(op, step);
 }
@@ -329,6 +330,7 @@ enum step op_child(struct op *op, struct child_args *args, enum step (*done)(str
 		free(oc);
 		return STEP_FAIL;
 	}
+	op->child = oc;
 	return op_busy(op);
 }
 
@@ -395,6 +397,7 @@ void op_abandon(struct op *op)
 	op_leave_turns(op);
 	if (op->lock.fd >= 0)
 		close(take_fd(&op->lock.fd)); /* a child may hold it on: that is what it is for */
+	free(op->child); /* goes on; nobody hears how it ends */
 	op->free_fn(op);
 }
 

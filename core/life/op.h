@@ -84,6 +84,7 @@ struct op {
 	uint64_t wait_seq; /* resumes when this record is released */
 	struct list wait_link;
 	struct list waiters;
+	struct op_child *child; /* op_child()'s own */
 	struct op *parent; /* resumed when its last child ended */
 	uint32_t children; /* running ones */
 	struct err child_err; /* first failure of a child */

@@ -298,8 +298,19 @@ static void push_owed(struct outbox *outbox, enum gate_kind kind, const struct n
 	}
 }
 
+/* Its end is on record: no plugin hears of anything else after that. */
+static bool is_over(const struct outbox *outbox, const char *sandbox_id, const char *container_id)
+{
+	const struct container *c = container_get(outbox->state, container_id);
+	const struct sandbox *sb = sandbox_get(outbox->state, sandbox_id);
+
+	return container_id[0] ? !c || c->notified.stop_seq : !sb || sb->notified.stop_seq;
+}
+
 void outbox_notify(struct outbox *outbox, enum gate_kind kind, const char *sandbox_id, const char *container_id)
 {
+	if (is_over(outbox, sandbox_id, container_id))
+		return;
 	list_for_each_safe(l, &outbox->conns) {
 		struct conn *conn = list_entry(l, struct conn, link);
 
@@ -781,7 +792,10 @@ static void request_queue(struct conn *conn, struct gate_request *req)
 static void request_next(struct gate_request *req)
 {
 	struct outbox *outbox = req->outbox;
+	bool is_update = req->kind == GATE_CONTAINER_UPDATE || req->kind == GATE_SANDBOX_UPDATE;
 
+	if (is_update && is_over(outbox, req->sandbox_id, req->container_id))
+		req->at = req->nconns; /* passed: the operation will see for itself */
 	for (; req->at < req->nconns; req->at++) {
 		struct conn *conn = conn_find(outbox, req->conns[req->at]);
 

@@ -1,8 +1,8 @@
 /* The fault that CORACLE_MUTANT names, with '-' or '_' between its words. */
+#include "core/base/mutant.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
-
-#include "core/base/mutant.h"
 
 bool mutant_is_on(const char *name)
 {

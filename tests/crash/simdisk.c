@@ -580,11 +580,13 @@ int disk_truncate(int fd, uint64_t bytes)
 
 	if (!step(current))
 		return -EIO;
-	if (bytes % DISK_BLOCK && bytes / DISK_BLOCK < file->nblocks && block_cached(&file->blocks[bytes / DISK_BLOCK])) {
+	if (bytes % DISK_BLOCK && bytes / DISK_BLOCK < file->nblocks &&
+	    block_cached(&file->blocks[bytes / DISK_BLOCK])) {
 		/* what lies behind the end in the last block reads as zeros when the file grows again */
 		uint8_t data[DISK_BLOCK] = { 0 };
 
-		memcpy(data, block_cached(&file->blocks[bytes / DISK_BLOCK])->data, bytes % DISK_BLOCK);
+		memcpy(data, block_cached(&file->blocks[bytes / DISK_BLOCK])->data,
+		       bytes % DISK_BLOCK);
 		block_push(&file->blocks[bytes / DISK_BLOCK], content_new(data));
 	}
 	for (size_t i = (bytes + DISK_BLOCK - 1) / DISK_BLOCK; i < file->nblocks; i++) {

@@ -5,8 +5,8 @@
  * the world (tests/lib/fake_world.h: before a child is forked, and after it has acted). Then it is played again for each step,
  * up to there. What follows is
  *
- *   kill        the children go on to their ends; or they sleep into the next daemon's life; or containers end meanwhile, and
- *               perhaps power is cut before the next daemon starts
+ *   kill        the children go on to their ends; or they sleep into the next daemon's life; or containers end meanwhile, or
+ *               just as it recovers; or they end and power is cut before it starts
  *   power cut   each of the outcomes that the disk may have; another boot
  *
  * then the next daemon, whose client asks again for what was not answered and goes on; some of these are stopped, too. When all
@@ -37,26 +37,28 @@
 #include "tests/lib/fake_image.h"
 #include "tests/lib/fixture.h"
 
-#define MAX_LINES 64
-#define MAX_FACTS 32
+#define MAX_LINES    64
+#define MAX_FACTS    32
 #define WAIT_STEP_MS 50
-#define WAIT_MAX_MS (400 * 1000)
+#define WAIT_MAX_MS  (400 * 1000)
 
-enum how { HOW_NONE, HOW_KILL, HOW_SLEEP, HOW_DOWN, HOW_DOWN_POWER, HOW_POWER, HOWS };
-static const char *const how_names[HOWS] = { "run", "kill", "sleep", "down", "down+power", "power" };
+enum how { HOW_NONE, HOW_KILL, HOW_SLEEP, HOW_DOWN, HOW_RECOVERY, HOW_DOWN_POWER, HOW_POWER, HOWS };
+static const char *const how_names[HOWS] = { "run",      "kill",       "sleep", "down",
+	                                     "recovery", "down+power", "power" };
 
 /* What a client knows of an object. */
 struct fact {
 	char id[80], name[80];
 	enum { FACT_POD, FACT_CONTAINER, FACT_IMAGE } kind;
-	bool there;	  /* it was told that it exists (READY, CREATED, pulled) */
+	bool there;       /* it was told that it exists (READY, CREATED, pulled) */
 	bool ran, exited; /* it could read RUNNING, EXITED */
 	int code;
-	bool stopped;	  /* the pod: StopPodSandbox was answered well */
+	bool stopped; /* the pod: StopPodSandbox was answered well */
 	bool stop_asked, remove_asked;
-	bool removed;	  /* answered well */
-	bool ended, real_exit; /* it ended by itself; while a monitor looked on: its code cannot be lost but by a power cut */
-	bool record;	  /* a power cut has left its exit record: so the code must be told */
+	bool removed; /* answered well */
+	bool ended,
+		real_exit; /* it ended by itself; while a monitor looked on: its code cannot be lost but by a power cut */
+	bool record; /* a power cut has left its exit record: so the code must be told */
 	int real_code;
 };
 
@@ -64,7 +66,7 @@ struct point {
 	bool of_world;
 	uint64_t n;
 	enum how how;
-	size_t cut;	/* which outcome */
+	size_t cut;     /* which outcome */
 	uint64_t again; /* the second life is stopped at this step of the disk; 0: not */
 };
 
@@ -84,6 +86,7 @@ struct play {
 	size_t nplugged;
 	unsigned lives;
 	bool was_cut, crashed;
+	bool pauses_ended; /* and with them the pods */
 	uint64_t fills;
 };
 
@@ -96,15 +99,18 @@ static void violated(void *arg, const char *text)
 {
 	const struct play *p = arg;
 
-	printf("%s: VIOLATED\n  stopped at %s step %llu: %s", p->scenario->name, p->point.of_world ? "world" : "disk",
-	       (unsigned long long)p->point.n, how_names[p->point.how]);
+	printf("%s: VIOLATED\n  stopped at %s step %llu: %s", p->scenario->name,
+	       p->point.of_world ? "world" : "disk", (unsigned long long)p->point.n,
+	       how_names[p->point.how]);
 	if (p->point.how == HOW_POWER)
 		printf(", outcome %zu", p->point.cut);
 	if (p->point.again)
 		printf(", again at %llu", (unsigned long long)p->point.again);
-	printf("; life %u, line \"%s\"\n  %s\n", p->lives, p->at < p->nlines ? p->lines[p->at] : "(finale)", text);
-	printf("  CORACLE_ONLY=\"%s\" CORACLE_POINT=\"%s %llu %s %zu %llu\"\n", p->scenario->name, p->point.of_world ? "world" : "disk",
-	       (unsigned long long)p->point.n, how_names[p->point.how], p->point.cut, (unsigned long long)p->point.again);
+	printf("; life %u, line \"%s\"\n  %s\n", p->lives,
+	       p->at < p->nlines ? p->lines[p->at] : "(finale)", text);
+	printf("  CORACLE_ONLY=\"%s\" CORACLE_POINT=\"%s %llu %s %zu %llu\"\n", p->scenario->name,
+	       p->point.of_world ? "world" : "disk", (unsigned long long)p->point.n,
+	       how_names[p->point.how], p->point.cut, (unsigned long long)p->point.again);
 	if (getenv("CORACLE_MUTANT"))
 		exit(1); /* found: what else it breaks does not matter */
 	fail();
@@ -162,8 +168,10 @@ static void check_pod_fact(struct play *p, const struct fact *fa)
 		fixture_violation(p->f, "pod %s was told to be removed and is back", fa->name);
 	if (fa->stopped && lives && !sb->stopped)
 		fixture_violation(p->f, "pod %s was told to be stopped and is not", fa->name);
-	if (fa->there && lives && !fa->stop_asked && !fa->remove_asked && !p->was_cut && sb->state != SANDBOX_READY)
-		fixture_violation(p->f, "pod %s was told to be ready and is %s", fa->name, sandbox_state_name(sb->state));
+	if (fa->there && lives && !fa->stop_asked && !fa->remove_asked && !p->was_cut &&
+	    !p->pauses_ended && sb->state != SANDBOX_READY)
+		fixture_violation(p->f, "pod %s was told to be ready and is %s", fa->name,
+		                  sandbox_state_name(sb->state));
 }
 
 static void check_container_fact(struct play *p, const struct fact *fa)
@@ -175,24 +183,33 @@ static void check_container_fact(struct play *p, const struct fact *fa)
 	if (fa->there && !fa->remove_asked && !lives)
 		fixture_violation(p->f, "container %s was told to be there and is lost", fa->name);
 	if (fa->removed && !p->was_cut && lives)
-		fixture_violation(p->f, "container %s was told to be removed and is back", fa->name);
+		fixture_violation(p->f, "container %s was told to be removed and is back",
+		                  fa->name);
 	if (!lives || c->state == CONTAINER_REMOVING)
 		return;
 	if (fa->exited && (c->state != CONTAINER_EXITED || c->exit_code != fa->code))
-		fixture_violation(p->f, "container %s was seen exited %d and is %s %d", fa->name, fa->code,
-				  container_state_name(c->state), c->exit_code);
+		fixture_violation(p->f, "container %s was seen exited %d and is %s %d", fa->name,
+		                  fa->code, container_state_name(c->state), c->exit_code);
 	if (fa->ran && c->state == CONTAINER_CREATED)
-		fixture_violation(p->f, "container %s was seen running and is only created", fa->name);
-	if (c->state == CONTAINER_EXITED && fa->real_exit && !p->was_cut && c->exit_code != fa->real_code)
-		fixture_violation(p->f, "container %s ended with %d and is told to have exited %d (%s)", fa->name, fa->real_code,
-				  c->exit_code, c->reason);
+		fixture_violation(p->f, "container %s was seen running and is only created",
+		                  fa->name);
+	if (c->state == CONTAINER_EXITED && fa->real_exit && !p->was_cut &&
+	    c->exit_code != fa->real_code)
+		fixture_violation(p->f,
+		                  "container %s ended with %d and is told to have exited %d (%s)",
+		                  fa->name, fa->real_code, c->exit_code, c->reason);
 	if (fa->record && (c->state != CONTAINER_EXITED || c->exit_code != fa->real_code))
-		fixture_violation(p->f, "container %s left a record of its exit %d and is told to be %s %d", fa->name, fa->real_code,
-				  container_state_name(c->state), c->exit_code);
-	if (fa->ended && c->state == CONTAINER_EXITED && c->exit_code != fa->real_code && (c->exit_code != 255 || !c->reason[0]))
-		fixture_violation(p->f, "container %s ended with %d and is told to have exited %d", fa->name, fa->real_code, c->exit_code);
-	if (fa->ran && !p->was_cut && w && w->stage == WORLD_RUNNING && c->state != CONTAINER_RUNNING)
-		fixture_violation(p->f, "container %s runs and is told to be %s", fa->name, container_state_name(c->state));
+		fixture_violation(
+			p->f, "container %s left a record of its exit %d and is told to be %s %d",
+			fa->name, fa->real_code, container_state_name(c->state), c->exit_code);
+	if (fa->ended && c->state == CONTAINER_EXITED && c->exit_code != fa->real_code &&
+	    (c->exit_code != 255 || !c->reason[0]))
+		fixture_violation(p->f, "container %s ended with %d and is told to have exited %d",
+		                  fa->name, fa->real_code, c->exit_code);
+	if (fa->ran && !p->was_cut && w && w->stage == WORLD_RUNNING &&
+	    c->state != CONTAINER_RUNNING)
+		fixture_violation(p->f, "container %s runs and is told to be %s", fa->name,
+		                  container_state_name(c->state));
 }
 
 static void check_facts(struct play *p)
@@ -205,21 +222,21 @@ static void check_facts(struct play *p)
 		else if (fa->kind == FACT_CONTAINER)
 			check_container_fact(p, fa);
 		else if (fa->there && !fa->remove_asked && !image_get(p->f->state, fa->id))
-			fixture_violation(p->f, "image %s was told to be there and is lost", fa->name);
+			fixture_violation(p->f, "image %s was told to be there and is lost",
+			                  fa->name);
 	}
 }
 
 /* --- a line of the script */
 
-static size_t words(char *line, char *ret[4])
+static void words(char *line, char *ret[4])
 {
 	size_t n = 0;
 
-	for (char *save, *w = strtok_r(line, " ", &save); w && n < 4; w = strtok_r(NULL, " ", &save))
+	for (char *w; n < 4 && (w = strsep(&line, " "));)
 		ret[n++] = w;
-	for (size_t i = n; i < 4; i++)
-		ret[i] = (char *)"";
-	return n;
+	while (n < 4)
+		ret[n++] = (char *)"";
 }
 
 static void answered(struct play *p, const struct fixture_call *call, bool expect_error)
@@ -227,7 +244,8 @@ static void answered(struct play *p, const struct fixture_call *call, bool expec
 	struct fact *fa;
 
 	if (expect_error != (call->err.code != CODE_OK) && !p->crashed)
-		fixture_violation(p->f, "%s %s: %s", call->verb, call->name, call->err.code == CODE_OK ? "should fail" : call->err.msg);
+		fixture_violation(p->f, "%s %s: %s", call->verb, call->name,
+		                  call->err.code == CODE_OK ? "should fail" : call->err.msg);
 	if (call->err.code != CODE_OK)
 		return;
 	if (!strcmp(call->verb, "RunPodSandbox")) {
@@ -285,7 +303,8 @@ static void wait_answers(struct play *p)
 		return;
 	for (size_t i = 0; i < p->ncalls; i++) {
 		if (!p->calls[i]->done)
-			fixture_violation(p->f, "%s %s is never answered", p->calls[i]->verb, p->calls[i]->name);
+			fixture_violation(p->f, "%s %s is never answered", p->calls[i]->verb,
+			                  p->calls[i]->name);
 		answered(p, p->calls[i], p->expect_error[i]);
 	}
 	p->ncalls = 0;
@@ -295,7 +314,8 @@ static void asked_to_go(struct play *p, const char *name, bool remove)
 {
 	for (size_t i = 0; i < p->nfacts; i++) {
 		struct fact *fa = &p->facts[i];
-		const struct container *c = fa->kind == FACT_CONTAINER ? container_get(p->f->state, fa->id) : NULL;
+		const struct container *c =
+			fa->kind == FACT_CONTAINER ? container_get(p->f->state, fa->id) : NULL;
 		const struct sandbox *sb = c ? sandbox_get(p->f->state, c->sandbox_id) : NULL;
 
 		if (!strcmp(fa->name, name) || (sb && !strcmp(sb->name, name))) {
@@ -340,13 +360,15 @@ static void line_fill(struct play *p, int n)
 		const rec_Image msg = { .id = id, .user = user };
 
 		ensure(str_format(id, sizeof(id), "%064x", 1) == 0);
-		ignore(journal_append(p->f->journal, RECORD_IMAGE_ADDED, RECORD_WRITTEN, &msg, &err) == 0);
+		ignore(journal_append(p->f->journal, RECORD_IMAGE_ADDED, RECORD_WRITTEN, &msg,
+		                      &err) == 0);
 		turn_and_look(p);
 	}
 	if (!fixture_is_dead(p->f)) {
 		const rec_Ref ref = { .id = id };
 
-		ignore(journal_append(p->f->journal, RECORD_IMAGE_REMOVED, RECORD_WRITTEN, &ref, &err) == 0);
+		ignore(journal_append(p->f->journal, RECORD_IMAGE_REMOVED, RECORD_WRITTEN, &ref,
+		                      &err) == 0);
 		turn_and_look(p);
 	}
 }
@@ -403,7 +425,8 @@ static struct fixture_call *line_call(struct play *p, char *w[4])
 
 		fake_image_id(w[1], id);
 		for (size_t i = 0; i < p->nfacts; i++)
-			p->facts[i].remove_asked |= !strcmp(p->facts[i].id, id) || !strcmp(p->facts[i].name, w[1]);
+			p->facts[i].remove_asked |=
+				!strcmp(p->facts[i].id, id) || !strcmp(p->facts[i].name, w[1]);
 		return fixture_ask_remove_image(f, w[1]);
 	}
 	fail_msg("script: \"%s\"", w[0]);
@@ -434,7 +457,12 @@ static void do_line(struct play *p, const char *line)
 	} else if (!strcmp(w[0], "fail") || !strcmp(w[0], "late") || !strcmp(w[0], "hang")) {
 		if (!p->crashed)
 			world_next(f->world, kind_of(w[1]),
-				   w[0][0] == 'f' ? WORLD_FAILS : w[0][0] == 'l' ? WORLD_FAILS_DONE : WORLD_HANGS);
+			           w[0][0] == 'f'   ? WORLD_FAILS
+			           : w[0][0] == 'l' ? WORLD_FAILS_DONE
+			                            : WORLD_HANGS);
+	} else if (!strcmp(w[0], "quick")) {
+		f->world->quit_ms = 0;
+		f->world->quit_wstatus = atoi(w[1]) << 8;
 	} else if (!strcmp(w[0], "pause")) {
 		f->pod_pid = true;
 	} else if (!strcmp(w[0], "nopause")) {
@@ -465,15 +493,13 @@ static bool do_lines(struct play *p, size_t end)
 
 static void split(struct play *p, char *script)
 {
-	char *save;
-
-	for (char *line = strtok_r(script, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+	for (char *line; (line = strsep(&script, "\n"));) {
 		if (!strcmp(line, "--")) {
 			p->begin = p->nlines;
-			continue;
+		} else if (line[0]) {
+			ensure(p->nlines < MAX_LINES);
+			p->lines[p->nlines++] = line;
 		}
-		ensure(p->nlines < MAX_LINES);
-		p->lines[p->nlines++] = line;
 	}
 }
 
@@ -500,7 +526,8 @@ static void rest(struct play *p)
 	turn_and_look(p);
 	pass(p, 2000);
 	/* a job that hangs is killed when its time is over */
-	if (!fixture_is_dead(p->f) && (world_jobs_old(p->f->world) || !list_empty(&p->f->life->ops)))
+	if (!fixture_is_dead(p->f) &&
+	    (world_jobs_old(p->f->world) || !list_empty(&p->f->life->ops)))
 		pass(p, 150 * 1000);
 }
 
@@ -523,7 +550,8 @@ static size_t outcomes(struct play *p, size_t wanted, struct simdisk **ret)
 {
 	struct pick pick = { .wanted = wanted };
 
-	ignore(simdisk_power_cuts(p->f->disk, p->scenario->cuts, p->point.n, keep_outcome, &pick) == 0);
+	ignore(simdisk_power_cuts(p->f->disk, p->scenario->cuts, p->point.n, keep_outcome, &pick) ==
+	       0);
 	*ret = pick.disk;
 	return pick.n;
 }
@@ -549,10 +577,9 @@ static void end_all(struct play *p)
 
 		if (w->stage != WORLD_RUNNING)
 			continue;
+		p->pauses_ended |= p->f->pod_pid;
 		for (size_t i = 0; i < p->nfacts; i++)
-			if (p->f->pod_pid) { /* its pause container ended, too */
-				p->facts[i].stop_asked = true;
-			} else if (!strcmp(p->facts[i].id, w->id)) {
+			if (!strcmp(p->facts[i].id, w->id)) {
 				p->facts[i].real_exit = w->monitor;
 				p->facts[i].ended = true;
 				p->facts[i].real_code = 9;
@@ -565,7 +592,8 @@ static bool is_record(int dir, const char *id)
 {
 	uint8_t data[EXIT_RECORD_BYTES];
 	int fd = dir < 0 ? -1 : disk_open(dir, id, O_RDONLY);
-	bool filled = fd >= 0 && disk_pread(fd, data, sizeof(data), 0) == sizeof(data) && exit_record_is_filled(data, sizeof(data));
+	bool filled = fd >= 0 && disk_pread(fd, data, sizeof(data), 0) == sizeof(data) &&
+	              exit_record_is_filled(data, sizeof(data));
 
 	if (fd >= 0)
 		disk_close(fd);
@@ -582,7 +610,8 @@ static void find_records(struct play *p)
 	new = disk_open_dir(WORLD_SPOOL "/new", false);
 	for (size_t i = 0; i < p->nfacts; i++)
 		if (p->facts[i].ended)
-			p->facts[i].record = is_record(new, p->facts[i].id) || is_record(tmp, p->facts[i].id);
+			p->facts[i].record =
+				is_record(new, p->facts[i].id) || is_record(tmp, p->facts[i].id);
 	if (tmp >= 0)
 		disk_close(tmp);
 	if (new >= 0)
@@ -644,7 +673,8 @@ static void remove_all(struct play *p)
 		p->calls[p->ncalls++] = fixture_ask_remove_image(f, id);
 		wait_answers(p);
 		if (image_get(f->state, id)) {
-			if (image_get(f->state, id)->names[0] || image_get(f->state, id)->digests[0])
+			if (image_get(f->state, id)->names[0] ||
+			    image_get(f->state, id)->digests[0])
 				fixture_violation(f, "image %s cannot be removed", id);
 			break; /* only un-named, of a fill */
 		}
@@ -661,17 +691,19 @@ static void finale(struct play *p)
 	fixture_check(p->f);
 	check_facts(p);
 	list_for_each(l, &p->f->state->containers)
-		fixture_violation(p->f, "container %s cannot be removed", list_entry(l, struct container, link)->name);
+		fixture_violation(p->f, "container %s cannot be removed",
+		                  list_entry(l, struct container, link)->name);
 	list_for_each(l, &p->f->state->sandboxes)
-		fixture_violation(p->f, "pod %s cannot be removed", list_entry(l, struct sandbox, link)->name);
+		fixture_violation(p->f, "pod %s cannot be removed",
+		                  list_entry(l, struct sandbox, link)->name);
 	left = world_leftovers(p->f->world);
 	if (left[0])
 		fixture_violation(p->f, "left over:\n%s", left);
 }
 
 /* Returns the steps that were taken between the beginning and the end (or the stop). */
-static void run_play(const struct scenario *scenario, const struct point *point, struct tally *tally, uint64_t *ret_disk,
-		     uint64_t *ret_world, size_t *ret_cuts)
+static void run_play(const struct scenario *scenario, const struct point *point,
+                     struct tally *tally, uint64_t *ret_disk, uint64_t *ret_world, size_t *ret_cuts)
 {
 	cleanup_free char *script = xstrdup(scenario->script);
 	struct play play = { .scenario = scenario, .point = *point }, *p = &play;
@@ -712,6 +744,8 @@ static void run_play(const struct scenario *scenario, const struct point *point,
 			simdisk_stop_at(f->disk, point->again);
 		alive = fixture_start(f);
 		if (alive) {
+			if (point->how == HOW_RECOVERY && p->lives == 2)
+				end_all(p);
 			plug_again(p);
 			rest(p);
 			alive = !fixture_is_dead(f);
@@ -755,12 +789,16 @@ static void try_point(const struct scenario *scenario, struct point point, struc
 	tally->points++;
 	for (int how = HOW_KILL; how < HOW_POWER; how++) {
 		point.how = (enum how)how;
-		point.again = scenario->nested && tally->points % scenario->nested == (unsigned)how ? 1 + tally->points % 23 : 0;
+		point.again = scenario->nested && tally->points % scenario->nested == (unsigned)how
+		                      ? 1 + tally->points % 23
+		                      : 0;
 		run_play(scenario, &point, tally, NULL, NULL, NULL);
 	}
 	point.how = HOW_POWER;
 	for (point.cut = 0; point.cut < cuts; point.cut++) {
-		point.again = scenario->nested && tally->points % scenario->nested == 5 ? 1 + (tally->points + point.cut) % 23 : 0;
+		point.again = scenario->nested && tally->points % scenario->nested == 5
+		                      ? 1 + (tally->points + point.cut) % 23
+		                      : 0;
 		run_play(scenario, &point, tally, NULL, NULL, point.cut ? NULL : &cuts);
 		tally->outcomes++;
 	}
@@ -769,7 +807,8 @@ static void try_point(const struct scenario *scenario, struct point point, struc
 static void run_scenario(void **arg)
 {
 	const struct scenario *scenario = *arg;
-	const char *only = getenv("CORACLE_ONLY"), *one = getenv("CORACLE_POINT"), *seed = getenv("CORACLE_SEED");
+	const char *only = getenv("CORACLE_ONLY"), *one = getenv("CORACLE_POINT"),
+		   *seed = getenv("CORACLE_SEED");
 	struct tally tally = { .seed = seed ? strtoull(seed, NULL, 0) : 20251125 };
 	uint64_t first_seed = tally.seed, disk, world;
 	struct point point = { 0 };
@@ -782,7 +821,8 @@ static void run_scenario(void **arg)
 		char what[16], how[16];
 		unsigned long long n, again = 0;
 
-		ensure(sscanf(one, "%15s %llu %15s %zu %llu", what, &n, how, &point.cut, &again) >= 3);
+		ensure(sscanf(one, "%15s %llu %15s %zu %llu", what, &n, how, &point.cut, &again) >=
+		       3);
 		point.of_world = what[0] == 'w';
 		point.n = n;
 		point.again = again;
@@ -799,8 +839,9 @@ static void run_scenario(void **arg)
 	for (point.n = 1; point.n <= world; point.n++)
 		if (chosen(scenario, &tally))
 			try_point(scenario, point, &tally);
-	printf("%-42s %4llu disk + %3llu world steps, %4zu stops tried, %5zu power cuts, %6zu lives", scenario->name,
-	       (unsigned long long)disk, (unsigned long long)world, tally.points, tally.outcomes, tally.lives);
+	printf("%-42s %4llu disk + %3llu world steps, %4zu stops tried, %5zu power cuts, %6zu lives",
+	       scenario->name, (unsigned long long)disk, (unsigned long long)world, tally.points,
+	       tally.outcomes, tally.lives);
 	if (scenario->every > 1)
 		printf(" (1 in %u, seed %llu)", scenario->every, (unsigned long long)first_seed);
 	printf("\n");
@@ -814,8 +855,8 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; i < nscenarios; i++)
 		tests[i] = (struct CMUnitTest){ .name = scenarios[i].name,
-						.test_func = run_scenario,
-						.initial_state = (void *)(uintptr_t)&scenarios[i] };
+			                        .test_func = run_scenario,
+			                        .initial_state = (void *)(uintptr_t)&scenarios[i] };
 	failed = _cmocka_run_group_tests("life matrix", tests, nscenarios, NULL, NULL);
 	free(tests);
 	return failed;

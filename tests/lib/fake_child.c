@@ -100,7 +100,9 @@ struct child *child_spawn(struct loop *loop UNUSED, const struct child_args *arg
 	}
 	child = xcalloc(1, sizeof(*child));
 	child->args = *args;
-	child->job.kind = args->capture_out && args->fn ? WORLD_SPEC : args->fn ? WORLD_MOUNT : WORLD_EXEC;
+	child->job.kind = args->capture_out && args->fn ? WORLD_SPEC
+	                  : args->fn                    ? WORLD_MOUNT
+	                                                : WORLD_EXEC;
 	if (!args->fn) {
 		memcpy(child->out, "out\n", 4);
 		child->out_len = 4;
@@ -135,8 +137,8 @@ int child_check(const struct child_args *args, const struct child_result *result
 {
 	if (result->wstatus == 0 && !result->timed_out && !result->cancelled)
 		return 0;
-	return err_set(err, result->timed_out ? CODE_DEADLINE_EXCEEDED : CODE_UNKNOWN, "%s: %s", args->name,
-		       result->timed_out ? "timed out" : "exit status 1");
+	return err_set(err, result->timed_out ? CODE_DEADLINE_EXCEEDED : CODE_UNKNOWN, "%s: %s",
+	               args->name, result->timed_out ? "timed out" : "exit status 1");
 }
 
 /* loop_free() calls this. The world knows its jobs. */

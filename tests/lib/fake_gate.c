@@ -16,7 +16,15 @@ struct fake_call {
 };
 
 /* How much of an object's life a plugin has heard. */
-enum { HEARD_NOTHING, HEARD_CREATE, HEARD_POST_CREATE, HEARD_START, HEARD_POST_START, HEARD_STOP, HEARD_REMOVE };
+enum {
+	HEARD_NOTHING,
+	HEARD_CREATE,
+	HEARD_POST_CREATE,
+	HEARD_START,
+	HEARD_POST_START,
+	HEARD_STOP,
+	HEARD_REMOVE
+};
 
 static void violated(const struct fake_gate *gate, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static void violated(const struct fake_gate *gate, const char *fmt, ...)
@@ -93,7 +101,8 @@ static void hears(struct fake_gate *gate, struct fake_plugin *p, const char *id,
 	}
 	if (p->may_repeat_any && level >= HEARD_STOP)
 		return;
-	violated(gate, "I6: %s hears level %u of %s after level %u\n%s", p->name, level, object_name(gate, id), before, gate->log);
+	violated(gate, "I6: %s hears level %u of %s after level %u\n%s", p->name, level,
+	         object_name(gate, id), before, gate->log);
 }
 
 static unsigned level_of(enum gate_kind kind)
@@ -132,7 +141,8 @@ static bool gate_ready(void *arg)
 	return ((struct fake_gate *)arg)->ready;
 }
 
-static void queue_call(struct fake_conn *conn, uint64_t id, enum gate_kind kind, struct gate_edit *edit)
+static void queue_call(struct fake_conn *conn, uint64_t id, enum gate_kind kind,
+                       struct gate_edit *edit)
 {
 	struct fake_call *call = xcalloc(1, sizeof(*call));
 
@@ -217,21 +227,28 @@ static void gate_synchronize(void *arg, uint32_t id, const struct gate_snapshot 
 	map_for_each(e, &p->heard) {
 		unsigned level = (unsigned)(uintptr_t)e->value;
 
-		if (level >= HEARD_CREATE && level < HEARD_STOP && !lists(snapshot, e->key) && !p->may_repeat_any)
-			violated(gate, "3: %s knows %s as alive, Synchronize lacks it\n%s", p->name, object_name(gate, e->key), gate->log);
+		if (level >= HEARD_CREATE && level < HEARD_STOP && !lists(snapshot, e->key) &&
+		    !p->may_repeat_any)
+			violated(gate, "3: %s knows %s as alive, Synchronize lacks it\n%s", p->name,
+			         object_name(gate, e->key), gate->log);
 	}
 	for (size_t i = 0; i < snapshot->count; i++) {
 		const struct gate_view *view = &snapshot->items[i];
 		const struct container *c = container_get(gate->state, view->id);
-		bool stops = view->is_sandbox ? sandbox_get(gate->state, view->id)->notified.stop_seq != 0 : view->as == CONTAINER_EXITED;
+		bool stops = view->is_sandbox
+		                     ? sandbox_get(gate->state, view->id)->notified.stop_seq != 0
+		                     : view->as == CONTAINER_EXITED;
 		/* one that is being made: its post_create is still to come */
-		unsigned level = stops || (c && c->state == CONTAINER_CREATING) ? HEARD_CREATE :
-				 view->is_sandbox || view->as == CONTAINER_RUNNING ? HEARD_POST_START : HEARD_POST_CREATE;
+		unsigned level = stops || (c && c->state == CONTAINER_CREATING) ? HEARD_CREATE
+		                 : view->is_sandbox || view->as == CONTAINER_RUNNING
+		                         ? HEARD_POST_START
+		                         : HEARD_POST_CREATE;
 
 		if (c && !lists(snapshot, c->sandbox_id))
 			violated(gate, "3: %s is shown %s without its pod", p->name, c->name);
 		if (!stops && heard(p, view->id) >= HEARD_STOP && !p->may_repeat_any)
-			violated(gate, "4: %s is shown %s as alive after its stop", p->name, object_name(gate, view->id));
+			violated(gate, "4: %s is shown %s as alive after its stop", p->name,
+			         object_name(gate, view->id));
 		/* a repetition of its stop announces itself here */
 		if (heard(p, view->id) < level)
 			map_set(&p->heard, view->id, (void *)(uintptr_t)level);
@@ -252,21 +269,26 @@ static void gate_call(void *arg, uint32_t id, const struct gate_call *call)
 	if (is_dead(gate))
 		return;
 	if (!conn || !conn->synced) {
-		violated(gate, "I7: %s to a connection that is not synchronised", gate_kind_name(call->kind));
+		violated(gate, "I7: %s to a connection that is not synchronised",
+		         gate_kind_name(call->kind));
 		return;
 	}
 	if (!list_empty(&conn->calls))
-		violated(gate, "I7: %s leaves while another call is unanswered", gate_kind_name(call->kind));
+		violated(gate, "I7: %s leaves while another call is unanswered",
+		         gate_kind_name(call->kind));
 	if (call->container_id[0] ? !c : !sandbox_get(gate->state, call->sandbox_id))
-		violated(gate, "%s of an object that state does not know", gate_kind_name(call->kind));
-	add_log(gate, "%s %s %s", conn->plugin->name, gate_kind_name(call->kind), object_name(gate, object));
+		violated(gate, "%s of an object that state does not know",
+		         gate_kind_name(call->kind));
+	add_log(gate, "%s %s %s", conn->plugin->name, gate_kind_name(call->kind),
+	        object_name(gate, object));
 	if (call->kind == GATE_EXITED && c && c->state != CONTAINER_REMOVING && !c->undone)
 		add_log(gate, " %d", c->exit_code);
 	add_log(gate, "\n");
 	if (level)
 		hears(gate, conn->plugin, object, level);
 	else if (heard(conn->plugin, object) >= HEARD_STOP)
-		violated(gate, "I6: %s hears of an update of %s after its stop", conn->plugin->name, object_name(gate, object));
+		violated(gate, "I6: %s hears of an update of %s after its stop", conn->plugin->name,
+		         object_name(gate, object));
 	queue_call(conn, call->id, call->kind, call->edit);
 	answer_if_willing(gate, conn);
 }
@@ -345,7 +367,8 @@ void fake_gate_release(struct fake_gate *gate)
 	while (!list_empty(&gate->conns))
 		conn_drop(list_entry(gate->conns.next, struct fake_conn, link));
 	while (!list_empty(&gate->plugins)) {
-		struct fake_plugin *p = list_entry(list_pop_front(&gate->plugins), struct fake_plugin, link);
+		struct fake_plugin *p =
+			list_entry(list_pop_front(&gate->plugins), struct fake_plugin, link);
 
 		map_release(&p->heard);
 		free(p);
@@ -490,12 +513,16 @@ void fake_gate_check_settled(struct fake_gate *gate)
 			unsigned level = (unsigned)(uintptr_t)e->value;
 
 			if (!c && !sb && level != HEARD_REMOVE)
-				violated(gate, "6: %s never heard the end of an object that is gone (%.12s, level %u)\n%s", p->name,
-					 e->key, level, gate->log);
+				violated(
+					gate,
+					"6: %s never heard the end of an object that is gone (%.12s, level %u)\n%s",
+					p->name, e->key, level, gate->log);
 			if (c && c->notified.stop_seq && level < HEARD_STOP)
-				violated(gate, "1: %s did not hear the exit of %s\n%s", p->name, c->name, gate->log);
+				violated(gate, "1: %s did not hear the exit of %s\n%s", p->name,
+				         c->name, gate->log);
 			if (sb && sb->notified.stop_seq && level < HEARD_STOP)
-				violated(gate, "8: %s did not hear the stop of %s\n%s", p->name, sb->name, gate->log);
+				violated(gate, "8: %s did not hear the stop of %s\n%s", p->name,
+				         sb->name, gate->log);
 		}
 	}
 }

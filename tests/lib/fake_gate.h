@@ -28,10 +28,10 @@ struct fake_plugin {
 	char name[64];
 	enum fake_plugin_mode mode;
 	bool preinstalled, required;
-	uint64_t deaf;	  /* 1 << enum gate_kind: not subscribed */
-	uint64_t refuses; /* 1 << enum gate_kind */
-	const char *spec; /* what it makes of a spec; NULL: nothing */
-	struct map heard; /* object id -> level, as a number in a pointer */
+	uint64_t deaf;       /* 1 << enum gate_kind: not subscribed */
+	uint64_t refuses;    /* 1 << enum gate_kind */
+	const char *spec;    /* what it makes of a spec; NULL: nothing */
+	struct map heard;    /* object id -> level, as a number in a pointer */
 	unsigned may_repeat; /* calls that a kill or a lost connection allows again */
 	bool may_repeat_any; /* power was cut: acks since the last sync are gone */
 };
@@ -65,7 +65,8 @@ void fake_gate_attach(struct fake_gate *gate, const struct state *state, struct 
 /* The daemon died: connections are gone. */
 void fake_gate_detach(struct fake_gate *gate, bool power);
 
-struct fake_plugin *fake_gate_plugin(struct fake_gate *gate, const char *name); /* made when unknown */
+struct fake_plugin *fake_gate_plugin(struct fake_gate *gate,
+                                     const char *name); /* made when unknown */
 uint32_t fake_gate_connect(struct fake_gate *gate, const char *name);
 void fake_gate_disconnect(struct fake_gate *gate, const char *name); /* all of its connections */
 void fake_gate_disconnect_one(struct fake_gate *gate, uint32_t conn);

@@ -49,7 +49,8 @@ int overlay_mount_child(void *arg)
 	struct overlay_plan *plan = arg;
 
 	for (char **key = plan->layers; key && *key; key++) {
-		cleanup_free char *layer = xasprintf("%s/layers/%s/meta", plan->world->root, *key + strlen("sha256:"));
+		cleanup_free char *layer =
+			xasprintf("%s/layers/%s/meta", plan->world->root, *key + strlen("sha256:"));
 
 		if (!fsx_exists(layer))
 			return 1;
@@ -172,7 +173,12 @@ static void image_tell(struct world_job *job, const struct err *err)
 	memset(layers, 0, sizeof(layers));
 	layers[0].key = base;
 	layers[1].key = own;
-	result = (struct pull_result){ .id = id, .names = names, .user = (char *)"", .layers = layers, .nlayers = 2, .size_bytes = 7 };
+	result = (struct pull_result){ .id = id,
+		                       .names = names,
+		                       .user = (char *)"",
+		                       .layers = layers,
+		                       .nlayers = 2,
+		                       .size_bytes = 7 };
 	ij->ops->done(ij->arg, NULL, &result, 1);
 }
 
@@ -221,9 +227,11 @@ void image_job_cancel(struct image_job *job)
 	loop_timer_arm_in(job->job.world->loop, &job->job.timer, 0);
 }
 
-int image_config_read(const char *root, const char *id, char **ret_text, size_t *ret_len, struct err *err)
+int image_config_read(const char *root, const char *id, char **ret_text, size_t *ret_len,
+                      struct err *err)
 {
-	cleanup_free char *path = xasprintf("%s/images/%s/config.json", root, id + strlen("sha256:"));
+	cleanup_free char *path =
+		xasprintf("%s/images/%s/config.json", root, id + strlen("sha256:"));
 	int rc = fsx_read(AT_FDCWD, path, 1 << 20, ret_text, ret_len);
 
 	return rc < 0 ? err_sys(err, -rc, "%s", path) : 0;

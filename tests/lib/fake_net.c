@@ -27,7 +27,8 @@ void net_free(struct net *net)
 	free(net);
 }
 
-int net_prepare(struct net *net UNUSED, const struct net_pod *pod, char **ret_plan, size_t *ret_len, struct err *err UNUSED)
+int net_prepare(struct net *net UNUSED, const struct net_pod *pod, char **ret_plan, size_t *ret_len,
+                struct err *err UNUSED)
 {
 	*ret_plan = xasprintf("plan %s", pod->id);
 	*ret_len = strlen(*ret_plan);

@@ -113,7 +113,8 @@ int __wrap_sys_pidfd_exit_status(int fd, int *ret_wstatus)
 	return 0;
 }
 
-int __wrap_oplock_holders(const char *dir UNUSED, const char *id, const char *skip_cgroup UNUSED, struct oplock_holder *ret, size_t max)
+int __wrap_oplock_holders(const char *dir UNUSED, const char *id, const char *skip_cgroup UNUSED,
+                          struct oplock_holder *ret, size_t max)
 {
 	struct world *world = world_current();
 	size_t n = 0;

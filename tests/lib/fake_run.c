@@ -43,7 +43,8 @@ static void tell_events(void *arg)
 	list_init(&batch);
 	list_splice_back(&batch, &monitors->events);
 	while (!list_empty(&batch)) {
-		struct monitor_event *ev = list_entry(list_pop_front(&batch), struct monitor_event, link);
+		struct monitor_event *ev =
+			list_entry(list_pop_front(&batch), struct monitor_event, link);
 
 		if (world_is_stopped(monitors->world))
 			;
@@ -132,8 +133,10 @@ static void monitor_tell(struct world_job *job, const struct err *err)
 	monitor_job(job)->done(monitor_job(job)->arg, &result, err);
 }
 
-static struct world_job *monitor_ask(struct monitors *monitors, enum world_kind kind, const char *id, int lock, int64_t timeout_ms,
-				     void (*act)(struct world_job *job), monitor_done_fn done, void *arg)
+static struct world_job *monitor_ask(struct monitors *monitors, enum world_kind kind,
+                                     const char *id, int lock, int64_t timeout_ms,
+                                     void (*act)(struct world_job *job), monitor_done_fn done,
+                                     void *arg)
 {
 	struct monitor_job *mj = xcalloc(1, sizeof(*mj));
 
@@ -179,7 +182,8 @@ int monitor_start(struct monitors *monitors, const struct monitor_start_args *ar
 {
 	if (world_is_stopped(monitors->world))
 		return err_set(err, CODE_UNAVAILABLE, "dead");
-	monitor_ask(monitors, WORLD_CREATE, args->id, args->oplock_fd, args->timeout_ms, act_create, args->done, args->arg);
+	monitor_ask(monitors, WORLD_CREATE, args->id, args->oplock_fd, args->timeout_ms, act_create,
+	            args->done, args->arg);
 	return 0;
 }
 
@@ -188,12 +192,14 @@ static void act_start(struct world_job *job)
 	struct world_container *c = world_container(job->world, job->id);
 
 	if (!c || !c->monitor || c->stage != WORLD_CREATED)
-		err_set(&job->err, CODE_FAILED_PRECONDITION, "monitor is gone or the container is not created");
+		err_set(&job->err, CODE_FAILED_PRECONDITION,
+		        "monitor is gone or the container is not created");
 	else
 		world_container_start(c);
 }
 
-void monitor_run_start(struct monitors *monitors, const char *id, int oplock_fd, int64_t timeout_ms, monitor_done_fn done, void *arg)
+void monitor_run_start(struct monitors *monitors, const char *id, int oplock_fd, int64_t timeout_ms,
+                       monitor_done_fn done, void *arg)
 {
 	monitor_ask(monitors, WORLD_START, id, oplock_fd, timeout_ms, act_start, done, arg);
 }
@@ -223,10 +229,11 @@ static void status_tell(struct world_job *job, const struct err *err)
 		mj->status(mj->arg, NULL, err);
 		return;
 	}
-	status.stage = c->failed ? MONITOR_IS_FAILED :
-		       c->stage == WORLD_CREATED ? MONITOR_IS_CREATED :
-		       c->stage == WORLD_RUNNING ? MONITOR_IS_RUNNING :
-		       c->stage == WORLD_EXITED ? MONITOR_IS_EXITED : MONITOR_IS_CREATING;
+	status.stage = c->failed                   ? MONITOR_IS_FAILED
+	               : c->stage == WORLD_CREATED ? MONITOR_IS_CREATED
+	               : c->stage == WORLD_RUNNING ? MONITOR_IS_RUNNING
+	               : c->stage == WORLD_EXITED  ? MONITOR_IS_EXITED
+	                                           : MONITOR_IS_CREATING;
 	status.pid = c->pid;
 	status.start_ticks = c->ticks;
 	status.started_ns = c->started_ns;
@@ -321,11 +328,18 @@ void monitor_forget(struct monitors *monitors, const char *id)
 /* --- runtimes */
 
 static const struct runtime_info the_runtime = {
-	.name = (char *)"crun", .path = (char *)"/usr/bin/crun", .sandbox = (char *)"pinned", .kind = RUNTIME_CRUN, .program = (char *)"crun",
-	.version = (char *)"1.8.1", .number = 1008001, .features = UINT64_MAX,
+	.name = (char *)"crun",
+	.path = (char *)"/usr/bin/crun",
+	.sandbox = (char *)"pinned",
+	.kind = RUNTIME_CRUN,
+	.program = (char *)"crun",
+	.version = (char *)"1.8.1",
+	.number = 1008001,
+	.features = UINT64_MAX,
 };
 
-const struct runtime_info *runtime_find(const struct runtime *runtime UNUSED, const char *handler, struct err *err)
+const struct runtime_info *runtime_find(const struct runtime *runtime UNUSED, const char *handler,
+                                        struct err *err)
 {
 	if (!handler[0] || streq(handler, "crun"))
 		return &the_runtime;
@@ -340,7 +354,9 @@ const struct runtime_info *runtime_default(const struct runtime *runtime UNUSED)
 
 int runtime_usable(const struct runtime_info *info UNUSED, struct err *err)
 {
-	return world_current()->runtime_missing ? err_set(err, CODE_UNAVAILABLE, "crun is not installed") : 0;
+	return world_current()->runtime_missing
+	               ? err_set(err, CODE_UNAVAILABLE, "crun is not installed")
+	               : 0;
 }
 
 void runtime_refresh(struct runtime *runtime UNUSED)
@@ -349,7 +365,8 @@ void runtime_refresh(struct runtime *runtime UNUSED)
 
 const struct host_limits *runtime_host_limits(const struct runtime *runtime UNUSED)
 {
-	static const struct host_limits limits = { .cap_sys_resource = true, .can_lower_oom = true };
+	static const struct host_limits limits = { .cap_sys_resource = true,
+		                                   .can_lower_oom = true };
 
 	return &limits;
 }
@@ -359,7 +376,8 @@ int runtime_clamp_oom(const struct host_limits *limits UNUSED, int adj)
 	return adj;
 }
 
-char **runtime_argv_head(const struct runtime *runtime UNUSED, const struct runtime_info *info UNUSED, const char *cgroups_path UNUSED)
+char **runtime_argv_head(const struct runtime *runtime UNUSED,
+                         const struct runtime_info *info UNUSED, const char *cgroups_path UNUSED)
 {
 	char *argv[] = { (char *)"/usr/bin/crun", NULL };
 
@@ -385,7 +403,8 @@ static void runtime_tell(struct world_job *job, const struct err *err)
 	rj->done(rj->arg, &result, err);
 }
 
-static int runtime_ask(enum world_kind kind, const struct runtime_call *call, void (*act)(struct world_job *job), struct err *err)
+static int runtime_ask(enum world_kind kind, const struct runtime_call *call,
+                       void (*act)(struct world_job *job), struct err *err)
 {
 	struct runtime_job *rj;
 
@@ -420,7 +439,8 @@ static void act_delete(struct world_job *job)
 		world_container_drop(c);
 }
 
-int runtime_delete(struct runtime *runtime UNUSED, const struct runtime_call *call, bool force UNUSED, struct err *err)
+int runtime_delete(struct runtime *runtime UNUSED, const struct runtime_call *call,
+                   bool force UNUSED, struct err *err)
 {
 	return runtime_ask(WORLD_DELETE, call, act_delete, err);
 }
@@ -433,16 +453,17 @@ static void act_update(struct world_job *job)
 		err_set(&job->err, CODE_NOT_FOUND, "container does not exist");
 }
 
-int runtime_update(struct runtime *runtime UNUSED, const struct runtime_call *call, const char *resources UNUSED, size_t len UNUSED,
-		   struct err *err)
+int runtime_update(struct runtime *runtime UNUSED, const struct runtime_call *call,
+                   const char *resources UNUSED, size_t len UNUSED, struct err *err)
 {
 	return runtime_ask(WORLD_UPDATE, call, act_update, err);
 }
 
 /* The exec'd process itself is fake_child.c's. */
-struct child *runtime_exec_spawn(struct runtime *runtime UNUSED, const struct runtime_info *info UNUSED,
-				 const char *cgroups_path UNUSED, const struct runtime_exec *exec, const struct child_args *child,
-				 struct err *err)
+struct child *runtime_exec_spawn(struct runtime *runtime UNUSED,
+                                 const struct runtime_info *info UNUSED,
+                                 const char *cgroups_path UNUSED, const struct runtime_exec *exec,
+                                 const struct child_args *child, struct err *err)
 {
 	struct child_args args = *child;
 	cleanup_free char *pid = xasprintf("%d", 4242);
@@ -466,7 +487,8 @@ const char *namespace_name(enum namespace_kind kind)
 	return names[kind];
 }
 
-struct namespaces *namespaces_new(struct loop *loop UNUSED, const char *state UNUSED, struct err *err UNUSED)
+struct namespaces *namespaces_new(struct loop *loop UNUSED, const char *state UNUSED,
+                                  struct err *err UNUSED)
 {
 	struct namespaces *ns = xcalloc(1, sizeof(*ns));
 
@@ -503,8 +525,9 @@ static void namespaces_tell(struct world_job *job, const struct err *err)
 
 	for (size_t i = 0; i < NAMESPACE_KINDS; i++)
 		if (nj->kinds[i])
-			ensure(str_format(paths.path[i], sizeof(paths.path[i]), "%s/ns/%s/%s", job->world->state, job->id,
-					  namespace_name((enum namespace_kind)i)) == 0);
+			ensure(str_format(paths.path[i], sizeof(paths.path[i]), "%s/ns/%s/%s",
+			                  job->world->state, job->id,
+			                  namespace_name((enum namespace_kind)i)) == 0);
 	nj->done(nj->arg, err || job->kind == WORLD_UNPIN ? NULL : &paths, err);
 }
 
@@ -522,8 +545,9 @@ static void act_unpin(struct world_job *job)
 	world_unpin(job->world, job->id);
 }
 
-static int namespaces_ask(struct namespaces *ns, enum world_kind kind, const char *id, const struct namespaces_args *args, int lock,
-			  int64_t timeout_ms, namespaces_done_fn done, void *arg, struct err *err)
+static int namespaces_ask(struct namespaces *ns, enum world_kind kind, const char *id,
+                          const struct namespaces_args *args, int lock, int64_t timeout_ms,
+                          namespaces_done_fn done, void *arg, struct err *err)
 {
 	struct namespaces_job *nj;
 
@@ -547,14 +571,14 @@ static int namespaces_ask(struct namespaces *ns, enum world_kind kind, const cha
 	return 0;
 }
 
-int namespaces_create(struct namespaces *ns, const struct namespaces_args *args, int oplock_fd, int64_t timeout_ms,
-		      namespaces_done_fn done, void *arg, struct err *err)
+int namespaces_create(struct namespaces *ns, const struct namespaces_args *args, int oplock_fd,
+                      int64_t timeout_ms, namespaces_done_fn done, void *arg, struct err *err)
 {
 	return namespaces_ask(ns, WORLD_PIN, args->id, args, oplock_fd, timeout_ms, done, arg, err);
 }
 
-int namespaces_remove(struct namespaces *ns, const char *id, int oplock_fd, int64_t timeout_ms, namespaces_done_fn done, void *arg,
-		      struct err *err)
+int namespaces_remove(struct namespaces *ns, const char *id, int oplock_fd, int64_t timeout_ms,
+                      namespaces_done_fn done, void *arg, struct err *err)
 {
 	return namespaces_ask(ns, WORLD_UNPIN, id, NULL, oplock_fd, timeout_ms, done, arg, err);
 }
@@ -662,8 +686,8 @@ static void id_of_path(const char *path, char id[ID_SIZE])
 	id[0] = '\0';
 }
 
-int mount_run(struct loop *loop UNUSED, const struct mount_op *ops, size_t nops, int oplock_fd, int64_t timeout_ms,
-	      mount_done_fn done, void *arg, struct err *err)
+int mount_run(struct loop *loop UNUSED, const struct mount_op *ops, size_t nops, int oplock_fd,
+              int64_t timeout_ms, mount_done_fn done, void *arg, struct err *err)
 {
 	struct mount_job *mj;
 
@@ -691,6 +715,7 @@ int mount_run(struct loop *loop UNUSED, const struct mount_op *ops, size_t nops,
 void mount_shm_ops(struct mount_shm *shm, const char *target, uint64_t size_bytes UNUSED)
 {
 	*shm = (struct mount_shm){
-		.ops = { { .kind = MOUNT_MKDIR, .target = target, .mode = 0755 }, { .kind = MOUNT_FS, .target = target } },
+		.ops = { { .kind = MOUNT_MKDIR, .target = target, .mode = 0755 },
+		         { .kind = MOUNT_FS, .target = target } },
 	};
 }

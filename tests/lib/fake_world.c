@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/base/bug.h"
 #include "core/base/buf.h"
+#include "core/base/bug.h"
 #include "core/base/clock.h"
 #include "core/base/fsx.h"
 #include "core/base/mem.h"
@@ -24,19 +24,23 @@ static struct world *current_world;
 
 const char *world_kind_name(enum world_kind kind)
 {
-	static const char *const names[WORLD_KINDS] = { "mount", "overlay", "spec", "pin",    "unpin",	"add",	"del",	"create",
-							"start", "query",   "reopen", "delete", "update", "exec", "image" };
+	static const char *const names[WORLD_KINDS] = { "mount",  "overlay", "spec",   "pin",
+		                                        "unpin",  "add",     "del",    "create",
+		                                        "start",  "query",   "reopen", "delete",
+		                                        "update", "exec",    "image" };
 
 	return names[kind];
 }
 
-struct world *world_new(struct loop *loop, struct simdisk *disk, const char *root, const char *state)
+struct world *world_new(struct loop *loop, struct simdisk *disk, const char *root,
+                        const char *state)
 {
 	struct world *world = xcalloc(1, sizeof(*world));
 
 	world->loop = loop;
 	world->disk = disk;
-	ensure(str_copy(world->root, sizeof(world->root), root) == 0 && str_copy(world->state, sizeof(world->state), state) == 0);
+	ensure(str_copy(world->root, sizeof(world->root), root) == 0 &&
+	       str_copy(world->state, sizeof(world->state), state) == 0);
 	world->boot_id[0] = 1;
 	map_init(&world->pins);
 	map_init(&world->mounts);
@@ -128,7 +132,8 @@ static void job_act(struct world_job *job)
 	else
 		job->act(job);
 	if (job->mode == WORLD_FAILS_DONE)
-		err_set(&job->err, CODE_UNKNOWN, "%s failed as told, afterwards", world_kind_name(job->kind));
+		err_set(&job->err, CODE_UNKNOWN, "%s failed as told, afterwards",
+		        world_kind_name(job->kind));
 }
 
 static void job_timer(void *arg)
@@ -152,7 +157,8 @@ static void job_timer(void *arg)
 	}
 	if (job->mode == WORLD_HANGS) {
 		job->timed_out = true;
-		err_set(&job->err, CODE_DEADLINE_EXCEEDED, "%s timed out", world_kind_name(job->kind));
+		err_set(&job->err, CODE_DEADLINE_EXCEEDED, "%s timed out",
+		        world_kind_name(job->kind));
 	}
 	job->tell(job, job->err.code == CODE_OK ? NULL : &job->err);
 	job_end(job);
@@ -163,7 +169,8 @@ static bool same_object_works(const struct world *world, const struct world_job 
 	list_for_each(l, &world->jobs) {
 		const struct world_job *other = list_entry(l, struct world_job, link);
 
-		if (other != job && other->life != world->life && other->lock >= 0 && !strcmp(other->id, job->id))
+		if (other != job && other->life != world->life && other->lock >= 0 &&
+		    !strcmp(other->id, job->id))
 			return true;
 	}
 	return false;
@@ -207,11 +214,15 @@ void world_ask(struct world *world, struct world_job *job, int oplock_fd)
 	}
 	world->asked[kind]++;
 	if (oplock_fd >= 0 && same_object_works(world, job))
-		world_violation(world, "I13: %s of %.12s while an earlier daemon's child works for it", world_kind_name(kind), job->id);
+		world_violation(world,
+		                "I13: %s of %.12s while an earlier daemon's child works for it",
+		                world_kind_name(kind), job->id);
 	if (job->mode == WORLD_HANGS && !job->timeout_ms)
 		return;
 	loop_timer_arm_in(world->loop, &job->timer,
-			  job->mode == WORLD_HANGS ? job->timeout_ms : job->mode == WORLD_SLEEPS ? world->sleep_ms : 0);
+	                  job->mode == WORLD_HANGS    ? job->timeout_ms
+	                  : job->mode == WORLD_SLEEPS ? world->sleep_ms
+	                                              : 0);
 }
 
 void world_job_cancel(struct world_job *job)
@@ -243,11 +254,14 @@ void world_daemon_dies(struct world *world)
 		struct world_job *job = list_entry(l, struct world_job, link);
 
 		loop_timer_disarm(world->loop, &job->timer);
-		if (job->acted || job->kind == WORLD_IMAGE || (job->mode == WORLD_HANGS && job->lock < 0)) {
+		if (job->acted || job->kind == WORLD_IMAGE ||
+		    (job->mode == WORLD_HANGS && job->lock < 0)) {
 			job_end(job); /* a pull ends with the daemon that wanted it */
-		} else if (job->mode == WORLD_WORKS && world->after == WORLD_SLEEP_ON && job->lock >= 0) {
+		} else if (job->mode == WORLD_WORKS && world->after == WORLD_SLEEP_ON &&
+		           job->lock >= 0) {
 			job->mode = WORLD_SLEEPS;
-		} else if (job->mode == WORLD_WORKS || job->mode == WORLD_FAILS || job->mode == WORLD_FAILS_DONE) {
+		} else if (job->mode == WORLD_WORKS || job->mode == WORLD_FAILS ||
+		           job->mode == WORLD_FAILS_DONE) {
 			job_act(job);
 			job_end(job);
 		}
@@ -410,9 +424,13 @@ void world_container_ends(struct world_container *c, int wstatus)
 		record_write(c, true);
 		break;
 	case MONITOR_RENAME_FAILS: {
-		struct exit_record rec = { .filled = true, .pid = c->pid, .start_ticks = c->ticks, .started_ns = c->started_ns,
-					   .exited_ns = clock_real_ns(), .wstatus = wstatus,
-					   .exit_code = exit_code_from_wstatus(wstatus) };
+		struct exit_record rec = { .filled = true,
+			                   .pid = c->pid,
+			                   .start_ticks = c->ticks,
+			                   .started_ns = c->started_ns,
+			                   .exited_ns = clock_real_ns(),
+			                   .wstatus = wstatus,
+			                   .exit_code = exit_code_from_wstatus(wstatus) };
 
 		record_write(c, true);
 		ensure(str_copy(rec.id, sizeof(rec.id), c->id) == 0);
@@ -489,7 +507,8 @@ static void remove_below(struct map *map, const char *prefix)
 	while (again) {
 		again = false;
 		map_for_each(e, map) {
-			if (starts_with(e->key, copy) && (e->key[strlen(copy)] == '/' || !e->key[strlen(copy)])) {
+			if (starts_with(e->key, copy) &&
+			    (e->key[strlen(copy)] == '/' || !e->key[strlen(copy)])) {
 				cleanup_free char *key = xstrdup(e->key);
 
 				map_remove(map, key);
@@ -533,7 +552,8 @@ void world_reboot(struct world *world)
 	while (!list_empty(&world->jobs))
 		job_end(list_entry(world->jobs.next, struct world_job, link));
 	while (!list_empty(&world->containers))
-		world_container_drop(list_entry(world->containers.next, struct world_container, link));
+		world_container_drop(
+			list_entry(world->containers.next, struct world_container, link));
 	map_release(&world->pins);
 	map_init(&world->pins);
 	map_release(&world->mounts);
@@ -548,7 +568,8 @@ void world_free(struct world *world)
 	while (!list_empty(&world->jobs))
 		job_end(list_entry(world->jobs.next, struct world_job, link));
 	while (!list_empty(&world->containers))
-		world_container_drop(list_entry(world->containers.next, struct world_container, link));
+		world_container_drop(
+			list_entry(world->containers.next, struct world_container, link));
 	map_release(&world->pins);
 	map_release(&world->mounts);
 	map_release(&world->addresses);
@@ -586,11 +607,13 @@ char *world_leftovers(const struct world *world)
 		const struct world_container *c = list_entry(l, struct world_container, link);
 
 		if (c->known || c->monitor || c->files)
-			ignore(buf_printf(&text, "container %.12s stage %d%s%s%s\n", c->id, c->stage, c->known ? " known" : "",
-					  c->monitor ? " monitor" : "", c->files ? " files" : ""));
+			ignore(buf_printf(&text, "container %.12s stage %d%s%s%s\n", c->id,
+			                  c->stage, c->known ? " known" : "",
+			                  c->monitor ? " monitor" : "", c->files ? " files" : ""));
 	}
 	list_for_each(l, &world->jobs)
-		ignore(buf_printf(&text, "job %s\n", world_kind_name(list_entry(l, struct world_job, link)->kind)));
+		ignore(buf_printf(&text, "job %s\n",
+		                  world_kind_name(list_entry(l, struct world_job, link)->kind)));
 	for (size_t i = 0; i < ARRAY_SIZE(state_dirs); i++)
 		add_files(&text, world->state, state_dirs[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(root_dirs); i++)

@@ -51,10 +51,10 @@ const char *world_kind_name(enum world_kind kind);
 /* What becomes of a job. */
 enum world_mode {
 	WORLD_WORKS,
-	WORLD_FAILS,	  /* without having done anything */
+	WORLD_FAILS,      /* without having done anything */
 	WORLD_FAILS_DONE, /* after having done everything */
-	WORLD_SLEEPS,	  /* acts only world->sleep_ms after the start of the next daemon, or after that time in this one */
-	WORLD_HANGS,	  /* until its deadline, or until the next daemon kills it */
+	WORLD_SLEEPS, /* acts only world->sleep_ms after the start of the next daemon, or after that time in this one */
+	WORLD_HANGS, /* until its deadline, or until the next daemon kills it */
 };
 
 /* When the daemon dies, what do its jobs do that have not acted? */
@@ -67,11 +67,11 @@ struct world_container {
 	struct world *world;
 	char id[ID_SIZE];
 	enum world_stage stage;
-	bool monitor;	/* lives, holds its lock */
-	bool files;	/* in <state>/monitors */
-	bool known;	/* to the runtime */
+	bool monitor;   /* lives, holds its lock */
+	bool files;     /* in <state>/monitors */
+	bool known;     /* to the runtime */
 	bool connected; /* to the daemon that lives */
-	bool failed;	/* its create failed: the monitor waits to be asked */
+	bool failed;    /* its create failed: the monitor waits to be asked */
 	pid_t pid;
 	uint64_t ticks;
 	int64_t started_ns;
@@ -88,15 +88,20 @@ struct world_container {
 };
 
 /* How far a monitor comes when its container ends. */
-enum world_monitor { MONITOR_FINISHES, MONITOR_DIES_FIRST, MONITOR_DIES_BEFORE_RENAME, MONITOR_RENAME_FAILS };
+enum world_monitor {
+	MONITOR_FINISHES,
+	MONITOR_DIES_FIRST,
+	MONITOR_DIES_BEFORE_RENAME,
+	MONITOR_RENAME_FAILS
+};
 
 struct world {
 	struct loop *loop; /* the test's: of all daemon lives */
 	struct simdisk *disk;
 	char root[128], state[128];
 	uint8_t boot_id[16];
-	struct map pins;   /* "id/net" */
-	struct map mounts; /* target */
+	struct map pins;      /* "id/net" */
+	struct map mounts;    /* target */
 	struct map addresses; /* id -> how many, as a number in a pointer */
 	struct list containers;
 	struct list jobs;
@@ -104,8 +109,9 @@ struct world {
 	unsigned life; /* which daemon is alive; counts from 1 */
 	bool alive;
 
-	enum world_mode mode[WORLD_KINDS];     /* of the next job of that kind only, when set by world_next() */
-	unsigned mode_in[WORLD_KINDS];	       /* ... or of the n-th from now */
+	enum world_mode
+		mode[WORLD_KINDS]; /* of the next job of that kind only, when set by world_next() */
+	unsigned mode_in[WORLD_KINDS]; /* ... or of the n-th from now */
 	enum world_mode always[WORLD_KINDS];
 	enum world_after after;
 	int sleep_ms;
@@ -144,7 +150,8 @@ struct world_job {
 	void (*release)(struct world_job *job); /* frees what surrounds it */
 };
 
-NODISCARD struct world *world_new(struct loop *loop, struct simdisk *disk, const char *root, const char *state);
+NODISCARD struct world *world_new(struct loop *loop, struct simdisk *disk, const char *root,
+                                  const char *state);
 void world_free(struct world *world);
 /* The one that fakes reach which get no argument of ours. */
 void world_use(struct world *world);

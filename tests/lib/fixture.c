@@ -66,14 +66,19 @@ struct fixture *fixture_new(void)
 	log_set_level(getenv("CORACLE_TEST_LOG") ? LOG_LEVEL_DEBUG : (enum log_level)0); /* none */
 	clock_virtual_set(START_NS);
 	rand_seed_for_tests(1);
-	ensure(str_copy(f->dir, sizeof(f->dir), fsx_is_dir("/dev/shm") ? "/dev/shm/coracle-test-XXXXXX" : "/tmp/coracle-test-XXXXXX") == 0);
+	ensure(str_copy(f->dir, sizeof(f->dir),
+	                fsx_is_dir("/dev/shm") ? "/dev/shm/coracle-test-XXXXXX"
+	                                       : "/tmp/coracle-test-XXXXXX") == 0);
 	ensure(mkdtemp(f->dir));
 	ensure(str_format(f->root, sizeof(f->root), "%s/root", f->dir) == 0);
 	ensure(str_format(f->state_dir, sizeof(f->state_dir), "%s/run", f->dir) == 0);
 	ensure(str_format(f->cgroup_mount, sizeof(f->cgroup_mount), "%s/cgroup", f->dir) == 0);
 	ensure(fsx_mkdir_p(f->cgroup_mount, 0700) == 0);
-	f->cgroups.hierarchies[0] = (struct cgroup_hierarchy){
-		.mount = f->cgroup_mount, .root = (char *)"/", .name = (char *)"", .v2 = true, .own = (char *)"" };
+	f->cgroups.hierarchies[0] = (struct cgroup_hierarchy){ .mount = f->cgroup_mount,
+		                                               .root = (char *)"/",
+		                                               .name = (char *)"",
+		                                               .v2 = true,
+		                                               .own = (char *)"" };
 	f->cgroups.nhierarchies = 1;
 	f->config.root = f->root;
 	f->config.state = f->state_dir;
@@ -115,7 +120,9 @@ static void life_over(struct fixture *f)
 		return;
 	if (!fixture_is_dead(f)) /* whatever it does from now on did not happen */
 		f->world->stopped = true;
-	list_for_each(l, &f->calls) { /* not life_forget(): that would be one more thing the daemon does */
+	list_for_each(
+		l,
+		&f->calls) { /* not life_forget(): that would be one more thing the daemon does */
 		struct fixture_call *call = list_entry(l, struct fixture_call, link);
 
 		if (!call->done && !call->dropped && call->wait.life) {
@@ -163,6 +170,7 @@ void fixture_free(struct fixture *f)
 	world_free(f->world);
 	fake_gate_release(&f->gate);
 	map_release(&f->exits);
+	free(f->spec);
 	loop_free(f->loop);
 	simdisk_kill(f->disk);
 	simdisk_free(f->disk);
@@ -208,9 +216,16 @@ static void on_released(void *arg, const struct record *rec)
 	life_released(f->life, rec);
 }
 
-static int build_spec(void *arg UNUSED, const struct spec_input *input, char **ret_json, struct err *err UNUSED)
+static int build_spec(void *arg, const struct spec_input *input, char **ret_json,
+                      struct err *err UNUSED)
 {
-	*ret_json = xasprintf("{\"ociVersion\":\"1.0.2\",\"process\":{\"args\":[\"%s\"]},\"linux\":{}}", input->container->name);
+	struct fixture *f = arg;
+
+	free(f->spec);
+	f->spec =
+		xasprintf("{\"ociVersion\":\"1.0.2\",\"process\":{\"args\":[\"%s\"]},\"linux\":{}}",
+	                  input->container->name);
+	*ret_json = f->spec;
 	return 0;
 }
 
@@ -266,7 +281,8 @@ static bool open_all(struct fixture *f)
 			fixture_violation(f, "the journal does not open: %s", err.msg);
 		return false;
 	}
-	f->spool = f->inspect ? spool_new_readonly(WORLD_SPOOL, &err) : spool_new(WORLD_SPOOL, &err);
+	f->spool =
+		f->inspect ? spool_new_readonly(WORLD_SPOOL, &err) : spool_new(WORLD_SPOOL, &err);
 	if (!f->spool)
 		return false;
 	f->worker = worker_new_inline(f->loop);
@@ -295,7 +311,7 @@ static bool open_all(struct fixture *f)
 		.events = f->events,
 		.inbox = f->inbox,
 		.gate = f->gate.gate,
-		.builder = { .build = build_spec },
+		.builder = { .arg = f, .build = build_spec },
 		.pause_elf = "pause",
 		.pause_elf_len = 5,
 	});
@@ -303,7 +319,8 @@ static bool open_all(struct fixture *f)
 }
 
 /* What was folded so far, for I1. */
-static int copy_record(void *arg, enum record_kind kind, const pb_msgdesc_t *desc, const void *msg, struct err *err)
+static int copy_record(void *arg, enum record_kind kind, const pb_msgdesc_t *desc, const void *msg,
+                       struct err *err)
 {
 	struct state *copy = arg;
 	cleanup(buf_release) struct buf buf = { 0 };
@@ -336,7 +353,8 @@ bool fixture_start(struct fixture *f)
 			fixture_violation(f, "state cannot be copied: %s", err.msg);
 		f->shadow->seq = f->state->seq;
 	}
-	if (replay_run(f->life, f->inspect ? REPLAY_INSPECT : REPLAY_SERVE, &f->report, on_recovered, f, &err) < 0) {
+	if (replay_run(f->life, f->inspect ? REPLAY_INSPECT : REPLAY_SERVE, &f->report,
+	               on_recovered, f, &err) < 0) {
 		if (!fixture_is_dead(f))
 			fixture_violation(f, "recovery: %s", err.msg);
 		return false;
@@ -544,9 +562,10 @@ struct fixture_call *fixture_ask_remove_pod(struct fixture *f, const char *pod)
 struct fixture_call *fixture_ask_update(struct fixture *f, const char *container)
 {
 	struct fixture_call *call = call_new(f, "UpdateContainerResources", container);
-	const struct bytes resources = { (uint8_t *)(uintptr_t)"r", 1 };
+	const struct bytes resources = { (uint8_t *)(uintptr_t) "r", 1 };
 
-	life_container_update(f->life, container_id(f, container), resources, "{\"cpu\":{\"shares\":7}}", &call->wait);
+	life_container_update(f->life, container_id(f, container), resources,
+	                      "{\"cpu\":{\"shares\":7}}", &call->wait);
 	return call;
 }
 
@@ -577,7 +596,8 @@ bool fixture_well(struct fixture *f, struct fixture_call *call)
 	fixture_settle(f);
 	err_clear(&f->err);
 	if (!call->done)
-		err_set(&f->err, CODE_DEADLINE_EXCEEDED, "%s %s is not answered", call->verb, call->name);
+		err_set(&f->err, CODE_DEADLINE_EXCEEDED, "%s %s is not answered", call->verb,
+		        call->name);
 	else if (call->err.code != CODE_OK)
 		f->err = call->err;
 	return f->err.code == CODE_OK;
@@ -717,9 +737,11 @@ static void check_container(struct fixture *f, const struct container *c)
 	if (c->state == CONTAINER_RUNNING && w->monitor && !w->connected)
 		fixture_violation(f, "%s runs, but its monitor was not taken over", c->name);
 	if ((c->state == CONTAINER_EXITED || c->state == CONTAINER_CREATED) && lives)
-		fixture_violation(f, "%s is %s, but its process lives", c->name, container_state_name(c->state));
+		fixture_violation(f, "%s is %s, but its process lives", c->name,
+		                  container_state_name(c->state));
 	if (c->state == CONTAINER_EXITED && w && (w->known || w->monitor || w->files))
-		fixture_violation(f, "%s has exited, but its runtime or monitor was not cleaned", c->name);
+		fixture_violation(f, "%s has exited, but its runtime or monitor was not cleaned",
+		                  c->name);
 	if (c->state == CONTAINER_EXITED && c->exit_code == 255 && !c->reason[0])
 		fixture_violation(f, "I11: %s exited 255 without a reason", c->name);
 }
@@ -729,13 +751,15 @@ static void check_pod(struct fixture *f, const struct sandbox *sb)
 	cleanup_free char *shm = xasprintf("%s/sandboxes/%s/shm", f->state_dir, sb->id);
 	size_t addresses = world_addresses(f->world, sb->id);
 
-	if (sb->state == SANDBOX_READY && !sb->host_network && !world_is_pinned(f->world, sb->id, "net"))
+	if (sb->state == SANDBOX_READY && !sb->host_network &&
+	    !world_is_pinned(f->world, sb->id, "net"))
 		fixture_violation(f, "pod %s is READY without a network namespace", sb->name);
 	if (sb->state == SANDBOX_READY && addresses != !sb->host_network)
 		fixture_violation(f, "pod %s is READY with %zu addresses", sb->name, addresses);
 	if (sb->state == SANDBOX_READY && !world_is_mounted(f->world, shm))
 		fixture_violation(f, "pod %s is READY without its shm", sb->name);
-	if (sb->stopped && (addresses || world_is_pinned(f->world, sb->id, "net") || world_is_mounted(f->world, shm)))
+	if (sb->stopped && (addresses || world_is_pinned(f->world, sb->id, "net") ||
+	                    world_is_mounted(f->world, shm)))
 		fixture_violation(f, "pod %s is stopped, but not all of it is gone", sb->name);
 }
 
@@ -774,9 +798,11 @@ static void check_owners(struct fixture *f)
 		const struct world_container *w = list_entry(l, struct world_container, link);
 
 		if ((w->known || w->files || w->monitor) && !live(f, w->id))
-			fixture_violation(f, "I10: container %.12s (stage %d%s%s%s) belongs to nobody", w->id, w->stage,
-					  w->known ? ", known to the runtime" : "", w->files ? ", monitor files" : "",
-					  w->monitor ? ", monitor alive" : "");
+			fixture_violation(f,
+			                  "I10: container %.12s (stage %d%s%s%s) belongs to nobody",
+			                  w->id, w->stage, w->known ? ", known to the runtime" : "",
+			                  w->files ? ", monitor files" : "",
+			                  w->monitor ? ", monitor alive" : "");
 	}
 }
 
@@ -791,17 +817,20 @@ void fixture_check(struct fixture *f)
 	if (state_verify(f->state, &err) < 0)
 		fixture_violation(f, "state: %s", err.msg);
 	list_for_each(l, &f->state->quarantine)
-		fixture_violation(f, "quarantined: %s", list_entry(l, struct quarantine, link)->why);
+		fixture_violation(f, "quarantined: %s",
+		                  list_entry(l, struct quarantine, link)->why);
 	if (f->shadow) {
 		a = dump_state_text(f->state, false);
 		b = dump_state_text(f->shadow, false);
 		if (strcmp(a, b))
-			fixture_violation(f, "I1: state is not the fold of what was released:\n%s\n%s", a, b);
+			fixture_violation(
+				f, "I1: state is not the fold of what was released:\n%s\n%s", a, b);
 	}
 	if (!list_empty(&f->life->ops))
-		fixture_violation(f, "an operation does not end: %s \"%s\" of %.12s", list_entry(f->life->ops.next, struct op, link)->name,
-				  op_step_name(list_entry(f->life->ops.next, struct op, link)),
-				  list_entry(f->life->ops.next, struct op, link)->id);
+		fixture_violation(f, "an operation does not end: %s \"%s\" of %.12s",
+		                  list_entry(f->life->ops.next, struct op, link)->name,
+		                  op_step_name(list_entry(f->life->ops.next, struct op, link)),
+		                  list_entry(f->life->ops.next, struct op, link)->id);
 	list_for_each(l, &f->state->containers)
 		check_container(f, list_entry(l, struct container, link));
 	list_for_each(l, &f->state->sandboxes)

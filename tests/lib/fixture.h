@@ -42,7 +42,8 @@ struct fixture_call {
 struct fixture {
 	char dir[64], root[96], state_dir[96];
 	struct config config;
-	struct cgroup_host cgroups; /* one hierarchy: directories in dir, without a kernel behind them */
+	struct cgroup_host
+		cgroups; /* one hierarchy: directories in dir, without a kernel behind them */
 	char cgroup_mount[96];
 	struct loop *loop;
 	struct worker *worker;
@@ -50,7 +51,7 @@ struct fixture {
 	struct world *world;
 	struct fake_gate gate;
 	uint64_t segment_bytes;
-	bool inspect;	     /* the next start only looks: as `recover` does */
+	bool inspect;        /* the next start only looks: as `recover` does */
 	bool check_released; /* keep a second state, folded from what was released: I1 */
 
 	/* one daemon life */
@@ -66,9 +67,10 @@ struct fixture {
 	struct inbox *inbox;
 	struct life *life;
 	struct replay_report report;
-	bool recovered; /* the last record of the recovery is released */
+	bool recovered;   /* the last record of the recovery is released */
 	struct map exits; /* container id: its EXITED was released in some life (I3) */
 
+	char *spec; /* the last one built: the child that builds it need not free it */
 	struct list calls;
 	struct err err; /* of the last fixture_*() verb that failed */
 	char last_pod[32];
@@ -120,15 +122,20 @@ bool fixture_well(struct fixture *f, struct fixture_call *call);
 void fixture_image(struct fixture *f, const char *name);
 void fixture_pod(struct fixture *f, const char *pod); /* READY */
 void fixture_container(struct fixture *f, const char *container, enum container_state state);
-void fixture_plugin_known(struct fixture *f, const char *name); /* connected once, and away again; the log is empty after */
-void fixture_plugin(struct fixture *f, const char *name);	 /* connected and synchronised; the log is empty after */
+void fixture_plugin_known(
+	struct fixture *f,
+	const char *name); /* connected once, and away again; the log is empty after */
+void fixture_plugin(struct fixture *f,
+                    const char *name); /* connected and synchronised; the log is empty after */
 
 /* Look-ups by name, the latest of that name; tombstones too. */
 const struct container *fixture_get(const struct fixture *f, const char *container);
 const struct sandbox *fixture_get_pod(const struct fixture *f, const char *pod);
-enum container_state fixture_state(const struct fixture *f, const char *container); /* INVALID: not there */
+enum container_state fixture_state(const struct fixture *f,
+                                   const char *container); /* INVALID: not there */
 enum sandbox_state fixture_pod_state(const struct fixture *f, const char *pod);
-bool fixture_cgroup(const struct fixture *f, const char *container); /* make the container's cgroup */
+bool fixture_cgroup(const struct fixture *f,
+                    const char *container); /* make the container's cgroup */
 struct world_container *fixture_world(const struct fixture *f, const char *container);
 bool fixture_op_runs(const struct fixture *f, const char *name); /* "RunPodSandbox" */
 

@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ptrace.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,15 +22,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <linux/ptrace.h>
-
 static const struct {
 	long nr;
 	const char *name;
 } calls[] = {
-	{ SYS_fdatasync, "fdatasync" }, { SYS_fsync, "fsync" },     { SYS_rename, "rename" },         { SYS_renameat, "rename" },
-	{ SYS_renameat2, "rename" },    { SYS_mount, "mount" },     { SYS_move_mount, "move_mount" }, { SYS_umount2, "umount" },
-	{ SYS_unshare, "unshare" },     { SYS_execve, "execve" },   { SYS_execveat, "execve" },
+	{ SYS_fdatasync, "fdatasync" },   { SYS_fsync, "fsync" },      { SYS_rename, "rename" },
+	{ SYS_renameat, "rename" },       { SYS_renameat2, "rename" }, { SYS_mount, "mount" },
+	{ SYS_move_mount, "move_mount" }, { SYS_umount2, "umount" },   { SYS_unshare, "unshare" },
+	{ SYS_execve, "execve" },         { SYS_execveat, "execve" },
 };
 
 static const char *counted(long nr)
@@ -60,7 +60,8 @@ static void start(char **argv)
 
 int main(int argc, char **argv)
 {
-	const int options = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD;
+	const int options = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+	                    PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD;
 	unsigned long total = 0, n = argc > 3 ? strtoul(argv[2], NULL, 10) : 0;
 	int status, started = 0, killed = 0;
 	pid_t pid;
@@ -70,7 +71,8 @@ int main(int argc, char **argv)
 		return 2;
 	start(argv + 3);
 	signal(SIGTERM, pass_on);
-	if (waitpid(daemon_pid, &status, WUNTRACED) < 0 || ptrace(PTRACE_SEIZE, daemon_pid, NULL, options) < 0)
+	if (waitpid(daemon_pid, &status, WUNTRACED) < 0 ||
+	    ptrace(PTRACE_SEIZE, daemon_pid, NULL, options) < 0)
 		return 2;
 	kill(daemon_pid, SIGCONT);
 	for (;;) {
@@ -97,15 +99,20 @@ int main(int argc, char **argv)
 			int what = WSTOPSIG(status);
 
 			/* a new tracee begins with one; a group stop is left as it is */
-			ptrace(what == SIGSTOP || what == SIGTSTP || what == SIGTTIN || what == SIGTTOU ? PTRACE_LISTEN : PTRACE_SYSCALL, pid,
-			       NULL, 0);
+			ptrace(what == SIGSTOP || what == SIGTSTP || what == SIGTTIN ||
+			                       what == SIGTTOU
+			               ? PTRACE_LISTEN
+			               : PTRACE_SYSCALL,
+			       pid, NULL, 0);
 			continue;
 		}
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
 			const char *name;
 
-			if (started && !killed && ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0 &&
-			    info.op == PTRACE_SYSCALL_INFO_ENTRY && (name = counted((long)info.entry.nr))) {
+			if (started && !killed &&
+			    ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0 &&
+			    info.op == PTRACE_SYSCALL_INFO_ENTRY &&
+			    (name = counted((long)info.entry.nr))) {
 				fprintf(out, "%lu %s\n", ++total, name);
 				if (total == n) {
 					killed = 1;
@@ -113,7 +120,9 @@ int main(int argc, char **argv)
 					/* all of its threads are dead before a call of somebody else goes on */
 					do
 						pid = waitpid(-1, &status, __WALL);
-					while (pid > 0 && !(pid == daemon_pid && (WIFEXITED(status) || WIFSIGNALED(status))));
+					while (pid > 0 &&
+					       !(pid == daemon_pid &&
+					         (WIFEXITED(status) || WIFSIGNALED(status))));
 					break;
 				}
 			}

@@ -162,15 +162,26 @@ static void a_client_that_goes_away_has_its_container_undone(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_container_has_a_mounted_root_and_a_bundle, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(every_step_that_fails_is_undone, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_undo_that_fails_leaves_it_removable, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(retries_join_or_are_answered_and_another_request_is_refused, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(containers_of_a_pod_are_made_side_by_side, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_image_or_a_pod_that_is_not_there_is_refused, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_image_removed_while_a_container_is_made_of_it_stays, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_target_must_run_in_the_pod, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_has_its_container_undone, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_container_has_a_mounted_root_and_a_bundle, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(every_step_that_fails_is_undone, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_undo_that_fails_leaves_it_removable, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			retries_join_or_are_answered_and_another_request_is_refused, setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(containers_of_a_pod_are_made_side_by_side, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_image_or_a_pod_that_is_not_there_is_refused,
+		                                setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_image_removed_while_a_container_is_made_of_it_stays, setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_target_must_run_in_the_pod, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_goes_away_has_its_container_undone,
+		                                setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,8 @@ static void on_done(void *arg, const char *id, const struct err *err)
 		return;
 	}
 	a->code = a->exec.result.exit_code;
-	ignore(str_format(a->out, sizeof(a->out), "%.*s", (int)a->exec.result.out_len, a->exec.result.out));
+	ignore(str_format(a->out, sizeof(a->out), "%.*s", (int)a->exec.result.out_len,
+	                  a->exec.result.out));
 }
 
 static void ask(struct fixture *f, const char *container, int64_t timeout_ms, struct answer *a)
@@ -92,7 +93,8 @@ static void past_its_time_out_it_is_killed(void **arg)
 	ask(f, "c1", 1000, &a);
 	fixture_advance(f, 900);
 	assert_false(a.done);
-	fixture_advance(f, 10000); /* its processes first, then the runtime that should end with them */
+	fixture_advance(
+		f, 10000); /* its processes first, then the runtime that should end with them */
 	assert_true(a.done);
 	assert_int_equal(a.err.code, CODE_DEADLINE_EXCEEDED);
 	fixture_check(f);
@@ -149,12 +151,18 @@ static void only_what_runs_can_be_entered(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(it_tells_output_and_exit_status, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(it_tells_output_and_exit_status, setup,
+		                                fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_signal_is_128_and_more, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(past_its_time_out_it_is_killed, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_has_it_killed_and_run_once, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_as_it_ends_does_not_run_it_again, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(only_what_runs_can_be_entered, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(past_its_time_out_it_is_killed, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_goes_away_has_it_killed_and_run_once,
+		                                setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_client_that_goes_away_as_it_ends_does_not_run_it_again, setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(only_what_runs_can_be_entered, setup,
+		                                fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

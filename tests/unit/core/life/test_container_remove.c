@@ -100,7 +100,8 @@ static void a_quarantined_one_can_be_removed(void **arg)
 	struct err err = { 0 };
 
 	/* CREATED of a container that nobody knows: does not fit */
-	assert_true(journal_append(f->journal, RECORD_CONTAINER_CREATED, RECORD_SYNCED, &ref, &err) != 0);
+	assert_true(journal_append(f->journal, RECORD_CONTAINER_CREATED, RECORD_SYNCED, &ref,
+	                           &err) != 0);
 	fixture_settle(f);
 	assert_false(list_empty(&f->state->quarantine));
 	call = fixture_ask_remove(f, "nobody"); /* another id: not this one */
@@ -114,14 +115,23 @@ static void a_quarantined_one_can_be_removed(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(one_that_runs_is_killed_first, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_that_was_never_started_goes_through_exited, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_unknown_one_is_removed, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(every_step_that_fails_is_told_and_the_next_call_goes_on, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(two_removals_at_a_time_are_both_answered, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(after_an_exit_runtime_and_monitor_are_cleaned_once, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_whose_runtime_was_uninstalled_can_be_removed, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_quarantined_one_can_be_removed, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_runs_is_killed_first, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_was_never_started_goes_through_exited,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_unknown_one_is_removed, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			every_step_that_fails_is_told_and_the_next_call_goes_on, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(two_removals_at_a_time_are_both_answered,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(after_an_exit_runtime_and_monitor_are_cleaned_once,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_whose_runtime_was_uninstalled_can_be_removed,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_quarantined_one_can_be_removed, fixture_setup,
+		                                fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -134,14 +134,22 @@ static void what_is_gone_cannot_be_started(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_started_container_runs_with_pid_and_time, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_start_that_fails_is_an_exit_with_its_words, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_refusal_by_a_plugin_is_an_exit_and_is_told_to_it, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_second_start_is_refused_in_its_turn, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_monitor_killed_in_the_start_ends_it, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_hanging_runtime_fails_at_its_deadline, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_while_it_starts_ends_it, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_is_gone_cannot_be_started, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_started_container_runs_with_pid_and_time, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_start_that_fails_is_an_exit_with_its_words, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_refusal_by_a_plugin_is_an_exit_and_is_told_to_it,
+		                                setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_second_start_is_refused_in_its_turn, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_monitor_killed_in_the_start_ends_it, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_hanging_runtime_fails_at_its_deadline, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_goes_away_while_it_starts_ends_it,
+		                                setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_is_gone_cannot_be_started, setup,
+		                                fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

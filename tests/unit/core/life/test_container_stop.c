@@ -153,16 +153,28 @@ static void signals_are_read_as_images_write_them(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(one_that_heeds_sigterm_ends_143, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_that_does_not_is_killed_after_the_time_out, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(without_a_time_out_it_is_killed_at_once, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(the_shortest_of_several_stops_decides_and_all_are_answered, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_that_was_never_started_ends_without_a_signal, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_that_has_ended_or_is_unknown_is_stopped, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_leaves_it_being_stopped, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_before_the_signal_appends_it_once, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(stopping_waits_for_a_start_that_runs, setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(signals_are_read_as_images_write_them, setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_heeds_sigterm_ends_143, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_does_not_is_killed_after_the_time_out,
+		                                setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(without_a_time_out_it_is_killed_at_once, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			the_shortest_of_several_stops_decides_and_all_are_answered, setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_was_never_started_ends_without_a_signal,
+		                                setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_has_ended_or_is_unknown_is_stopped, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_goes_away_leaves_it_being_stopped,
+		                                setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_client_that_goes_away_before_the_signal_appends_it_once, setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(stopping_waits_for_a_start_that_runs, setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(signals_are_read_as_images_write_them, setup,
+		                                fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,12 +94,20 @@ static void one_that_ends_while_it_is_updated_is_not_an_error_of_the_client(void
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(one_that_runs_is_updated_by_its_runtime_and_on_record, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_that_is_not_started_has_it_in_its_spec, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_that_has_ended_or_is_unknown_is_refused, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_the_runtime_refuses_is_not_on_record, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_a_plugin_refuses_does_not_reach_the_runtime, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_that_ends_while_it_is_updated_is_not_an_error_of_the_client, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			one_that_runs_is_updated_by_its_runtime_and_on_record, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_is_not_started_has_it_in_its_spec,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_has_ended_or_is_unknown_is_refused,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_the_runtime_refuses_is_not_on_record,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_a_plugin_refuses_does_not_reach_the_runtime,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			one_that_ends_while_it_is_updated_is_not_an_error_of_the_client,
+			fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

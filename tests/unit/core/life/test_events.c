@@ -96,7 +96,8 @@ static char *told(struct fixture *f, struct events_reader *reader)
 
 	while (events_next(f->events, reader, &ev, &err) == 1) {
 		bool pod = !memcmp(ev.container, ev.sandbox, sizeof(ev.container));
-		char *more = xasprintf("%s%s%s %s", text, text[0] ? ", " : "", pod ? "pod" : "container", kinds[ev.kind]);
+		char *more = xasprintf("%s%s%s %s", text, text[0] ? ", " : "",
+		                       pod ? "pod" : "container", kinds[ev.kind]);
 
 		free(text);
 		text = more;
@@ -119,18 +120,25 @@ static void a_life_is_told_in_order_and_a_pause_container_never(void **arg)
 	assert_true(fixture_well(f, fixture_ask_remove(f, "c1")));
 	assert_true(fixture_well(f, fixture_ask_remove_pod(f, "p1")));
 	text = told(f, &r.reader);
-	assert_string_equal(text, "pod created, pod started, container created, container started, container stopped, container deleted, "
-				  "pod stopped, pod deleted");
+	assert_string_equal(
+		text,
+		"pod created, pod started, container created, container started, container stopped, container deleted, "
+		"pod stopped, pod deleted");
 	events_unsubscribe(&r.reader);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_reader_sees_what_comes_after_it_and_is_woken_once_a_turn, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_reader_that_is_a_whole_ring_behind_is_told_so, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_that_unsubscribes_is_not_woken, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_life_is_told_in_order_and_a_pause_container_never, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_reader_sees_what_comes_after_it_and_is_woken_once_a_turn, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_reader_that_is_a_whole_ring_behind_is_told_so,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_that_unsubscribes_is_not_woken, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_life_is_told_in_order_and_a_pause_container_never,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

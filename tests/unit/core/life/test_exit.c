@@ -112,8 +112,13 @@ static void a_record_that_comes_over_the_socket_is_an_exit(void **arg)
 static struct exit_record record_of(struct fixture *f, const char *name)
 {
 	const struct container *c = fixture_get(f, name);
-	struct exit_record rec = { .filled = true, .pid = c->pid, .start_ticks = c->start_ticks, .started_ns = c->started_ns,
-				   .exited_ns = c->started_ns + 1, .exit_code = 3, .wstatus = 3 << 8 };
+	struct exit_record rec = { .filled = true,
+		                   .pid = c->pid,
+		                   .start_ticks = c->start_ticks,
+		                   .started_ns = c->started_ns,
+		                   .exited_ns = c->started_ns + 1,
+		                   .exit_code = 3,
+		                   .wstatus = 3 << 8 };
 
 	memcpy(rec.id, c->id, sizeof(rec.id));
 	return rec;
@@ -151,7 +156,10 @@ static void a_record_of_another_process_of_that_id_is_damage(void **arg)
 static void a_record_of_nobody_is_set_aside(void **arg)
 {
 	struct fixture *f = *arg;
-	struct exit_record rec = { .filled = true, .id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" };
+	struct exit_record rec = {
+		.filled = true,
+		.id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	};
 
 	assert_int_equal(life_exit(f->life, rec.id, &rec), EXIT_UNKNOWN);
 }
@@ -168,7 +176,8 @@ static void an_exit_in_a_start_is_told_after_running(void **arg)
 	fixture_advance(f, 10);
 	assert_int_equal(fixture_state(f, "c1"), CONTAINER_EXITED);
 	assert_int_equal(fixture_get(f, "c1")->exit_code, 4);
-	assert_string_equal(f->gate.log, "10-a container_start c1\n10-a post_start c1\n10-a exited c1 4\n");
+	assert_string_equal(f->gate.log,
+	                    "10-a container_start c1\n10-a post_start c1\n10-a exited c1 4\n");
 	fixture_check(f);
 }
 
@@ -192,17 +201,33 @@ static void an_exit_that_the_journal_refuses_is_told_later(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(exit_is_owed_to_an_absent_plugin_then_delivered_once, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(the_code_of_an_adopted_container_is_known_when_its_reaper_is_slow, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_adopted_container_whose_status_nobody_tells_ends_monitor_lost, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_monitor_killed_between_record_and_rename_has_told_the_exit, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_monitor_killed_before_its_record_leaves_255_unknown, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_record_that_comes_over_the_socket_is_an_exit, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_exit_told_twice_is_appended_once, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_record_of_another_process_of_that_id_is_damage, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_record_of_nobody_is_set_aside, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_exit_in_a_start_is_told_after_running, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_exit_that_the_journal_refuses_is_told_later, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			exit_is_owed_to_an_absent_plugin_then_delivered_once, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			the_code_of_an_adopted_container_is_known_when_its_reaper_is_slow,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_adopted_container_whose_status_nobody_tells_ends_monitor_lost,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_monitor_killed_between_record_and_rename_has_told_the_exit, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_monitor_killed_before_its_record_leaves_255_unknown, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_record_that_comes_over_the_socket_is_an_exit,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_exit_told_twice_is_appended_once, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_record_of_another_process_of_that_id_is_damage,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_record_of_nobody_is_set_aside, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_exit_in_a_start_is_told_after_running,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_exit_that_the_journal_refuses_is_told_later,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,8 @@ static void a_pulled_image_is_found_by_its_names(void **arg)
 
 	fixture_image(f, FIXTURE_IMAGE);
 	fake_image_id(FIXTURE_IMAGE, id);
-	assert_true(has_image(f, FIXTURE_IMAGE) && has_image(f, "test/image:1") && has_image(f, id));
+	assert_true(has_image(f, FIXTURE_IMAGE) && has_image(f, "test/image:1") &&
+	            has_image(f, id));
 	fixture_crash_and_reload(f);
 	fixture_settle(f);
 	assert_true(has_image(f, FIXTURE_IMAGE));
@@ -164,7 +165,9 @@ static void what_a_pull_relies_on_is_not_removed_under_it(void **arg)
 static void layers_that_no_image_has_are_swept_at_a_start(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup_free char *layer = xasprintf("%s/layers/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", f->root);
+	cleanup_free char *layer = xasprintf(
+		"%s/layers/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+		f->root);
 	cleanup_free char *staging = xasprintf("%s/staging/x/y", f->root);
 
 	fixture_image(f, FIXTURE_IMAGE);
@@ -182,16 +185,28 @@ static void layers_that_no_image_has_are_swept_at_a_start(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_pulled_image_is_found_by_its_names, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(two_pulls_of_one_name_share_the_work, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_pull_that_fails_is_told, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_bad_name_is_refused, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_ends_the_pull_and_at_no_time_begins_another, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(removing_deletes_layers_that_nobody_else_has, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_image_in_use_is_hidden_and_goes_with_its_last_container, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_hidden_image_that_is_pulled_again_is_seen_again, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_a_pull_relies_on_is_not_removed_under_it, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(layers_that_no_image_has_are_swept_at_a_start, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_pulled_image_is_found_by_its_names, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(two_pulls_of_one_name_share_the_work, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_pull_that_fails_is_told, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_bad_name_is_refused, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_client_that_goes_away_ends_the_pull_and_at_no_time_begins_another,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(removing_deletes_layers_that_nobody_else_has,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_image_in_use_is_hidden_and_goes_with_its_last_container, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_hidden_image_that_is_pulled_again_is_seen_again,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_a_pull_relies_on_is_not_removed_under_it,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(layers_that_no_image_has_are_swept_at_a_start,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

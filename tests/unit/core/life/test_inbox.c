@@ -22,7 +22,8 @@ static void read_one(void *arg, struct inbox_msg *msg)
 {
 	struct seen *seen = arg;
 
-	ignore(str_format(seen->text + strlen(seen->text), sizeof(seen->text) - strlen(seen->text), "%d:%u ", msg->kind, msg->conn));
+	ignore(str_format(seen->text + strlen(seen->text), sizeof(seen->text) - strlen(seen->text),
+	                  "%d:%u ", msg->kind, msg->conn));
 	if (seen->post_more) {
 		seen->post_more = false;
 		inbox_closed(seen->inbox, 99, "later");
@@ -66,10 +67,14 @@ static void a_message_owns_its_resources_to_the_end(void **arg)
 	struct fixture *f = *arg;
 	struct inbox *inbox = inbox_new(f->loop);
 	struct seen seen = { .inbox = inbox };
-	const struct inbox_msg msg = { .kind = INBOX_UPDATE, .conn = 3, .resources = { xmemdup("abc", 3), 3 } };
+	const struct inbox_msg msg = { .kind = INBOX_UPDATE,
+		                       .conn = 3,
+		                       .resources = { xmemdup("abc", 3), 3 } };
 
 	inbox_post(inbox, &msg);
-	inbox_post(inbox, &(struct inbox_msg){ .kind = INBOX_UPDATE, .conn = 4, .resources = { xmemdup("abc", 3), 3 } });
+	inbox_post(inbox, &(struct inbox_msg){ .kind = INBOX_UPDATE,
+	                                       .conn = 4,
+	                                       .resources = { xmemdup("abc", 3), 3 } });
 	inbox_read(inbox, read_one, &seen);
 	inbox_free(inbox); /* undelivered: freed with it */
 	assert_string_equal(seen.text, "");
@@ -79,9 +84,13 @@ static void a_message_owns_its_resources_to_the_end(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(what_was_posted_before_anyone_reads_is_delivered_in_order, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_a_reader_posts_comes_in_a_later_turn, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_message_owns_its_resources_to_the_end, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			what_was_posted_before_anyone_reads_is_delivered_in_order, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_a_reader_posts_comes_in_a_later_turn,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_message_owns_its_resources_to_the_end,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,8 +17,8 @@
 /* An operation that writes down what is done to it: "a b c" ran, "-b" undone. */
 struct probe {
 	struct op op;
-	char *log; /* the test's */
-	enum step next[8];    /* of run, by step */
+	char *log;         /* the test's */
+	enum step next[8]; /* of run, by step */
 	enum step undo[8];
 	enum step begin;
 	bool *freed;
@@ -33,7 +33,8 @@ static void note(struct op *op, const char *prefix)
 {
 	struct probe *p = container_of(op, struct probe, op);
 
-	ignore(str_format(p->log + strlen(p->log), 200 - strlen(p->log), "%s%s%s", p->log[0] ? " " : "", prefix, op->steps[op->at].name));
+	ignore(str_format(p->log + strlen(p->log), 200 - strlen(p->log), "%s%s%s",
+	                  p->log[0] ? " " : "", prefix, op->steps[op->at].name));
 }
 
 static enum step probe_run(struct op *op)
@@ -296,7 +297,8 @@ static void shared_turns_run_side_by_side_and_wait_behind_an_exclusive_one(void 
 {
 	struct fixture *f = *arg;
 	char one[200] = "", two[200] = "", three[200] = "", four[200] = "";
-	struct probe *a = probe_new(one), *b = probe_new(two), *c = probe_new(three), *d = probe_new(four);
+	struct probe *a = probe_new(one), *b = probe_new(two), *c = probe_new(three),
+		     *d = probe_new(four);
 	struct told t[4];
 
 	a->turn = b->turn = c->turn = d->turn = "key";
@@ -424,21 +426,43 @@ static void a_client_s_operation_waits_for_an_old_child_as_well(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(steps_run_in_order_and_the_waiter_is_told, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_failing_step_is_undone_too_last_step_first, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_undo_that_fails_stops_there_and_keeps_the_first_error, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_is_looked_at_between_steps, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_deadline_is_looked_at_between_steps, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_only_goes_forward_is_not_cancelled, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_step_that_asked_for_it_is_run_again_when_its_client_goes, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(undoing_from_the_middle_begins_with_its_announcement, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(turns_of_one_key_are_taken_in_order, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(shared_turns_run_side_by_side_and_wait_behind_an_exclusive_one, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_parent_waits_for_all_children_and_tells_their_first_error, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_record_is_waited_for, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_stopping_daemon_waits_for_running_steps_and_parks_the_rest, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_old_child_is_waited_for_and_killed_when_its_time_is_over, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_s_operation_waits_for_an_old_child_as_well, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(steps_run_in_order_and_the_waiter_is_told,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_failing_step_is_undone_too_last_step_first,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_undo_that_fails_stops_there_and_keeps_the_first_error, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_goes_away_is_looked_at_between_steps,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_deadline_is_looked_at_between_steps,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_only_goes_forward_is_not_cancelled,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_step_that_asked_for_it_is_run_again_when_its_client_goes, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			undoing_from_the_middle_begins_with_its_announcement, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(turns_of_one_key_are_taken_in_order, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			shared_turns_run_side_by_side_and_wait_behind_an_exclusive_one,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_parent_waits_for_all_children_and_tells_their_first_error, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_record_is_waited_for, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_stopping_daemon_waits_for_running_steps_and_parks_the_rest, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_old_child_is_waited_for_and_killed_when_its_time_is_over, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_client_s_operation_waits_for_an_old_child_as_well,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

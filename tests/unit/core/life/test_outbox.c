@@ -43,12 +43,13 @@ static void a_whole_life_is_told_in_order(void **arg)
 	assert_true(fixture_well(f, fixture_ask_remove(f, "c1")));
 	assert_true(fixture_well(f, fixture_ask_remove_pod(f, "p1")));
 	assert_string_equal(f->gate.log, "10-a sandbox_run p1\n"
-					 "10-a container_create c1\n10-a post_create c1\n"
-					 "10-a container_start c1\n10-a post_start c1\n"
-					 "10-a container_update c1\n10-a post_update c1\n"
-					 "10-a exited c1 3\n10-a container_remove c1\n"
-					 "10-a sandbox_stop p1\n10-a sandbox_remove p1\n");
-	assert_true(list_empty(&f->state->dead_sandboxes)); /* nobody is owed anything: no tombstone */
+	                                 "10-a container_create c1\n10-a post_create c1\n"
+	                                 "10-a container_start c1\n10-a post_start c1\n"
+	                                 "10-a container_update c1\n10-a post_update c1\n"
+	                                 "10-a exited c1 3\n10-a container_remove c1\n"
+	                                 "10-a sandbox_stop p1\n10-a sandbox_remove p1\n");
+	assert_true(
+		list_empty(&f->state->dead_sandboxes)); /* nobody is owed anything: no tombstone */
 	fixture_check(f);
 }
 
@@ -65,8 +66,10 @@ static void a_chain_goes_in_the_order_of_names_and_a_refusal_ends_it(void **arg)
 	assert_false(fixture_well(f, fixture_ask_run(f, "p1")));
 	assert_non_null(strstr(f->err.msg, "20-b says no"));
 	/* only those that saw the run are told of its end */
-	assert_string_equal(f->gate.log, "10-a sandbox_run p1\n20-b sandbox_run p1\n"
-					 "10-a sandbox_stop p1\n20-b sandbox_stop p1\n10-a sandbox_remove p1\n20-b sandbox_remove p1\n");
+	assert_string_equal(
+		f->gate.log,
+		"10-a sandbox_run p1\n20-b sandbox_run p1\n"
+		"10-a sandbox_stop p1\n20-b sandbox_stop p1\n10-a sandbox_remove p1\n20-b sandbox_remove p1\n");
 	fixture_check(f);
 }
 
@@ -95,7 +98,8 @@ static void what_a_plugin_did_not_subscribe_to_counts_as_heard(void **arg)
 	fixture_container(f, "c1", CONTAINER_EXITED);
 	assert_true(fixture_well(f, fixture_ask_remove_pod(f, "p1")));
 	assert_string_equal(f->gate.log, "");
-	assert_true(list_empty(&f->state->dead_containers) && list_empty(&f->state->dead_sandboxes));
+	assert_true(list_empty(&f->state->dead_containers) &&
+	            list_empty(&f->state->dead_sandboxes));
 }
 
 /* --- 2: repeated only after a kill or a lost connection */
@@ -148,12 +152,16 @@ static void synchronize_shows_what_is_there_and_only_then_come_events(void **arg
 	fake_gate_plugin(&f->gate, "10-a")->mode = PLUGIN_SILENT;
 	fake_gate_connect(&f->gate, "10-a");
 	fixture_settle(f);
-	assert_string_equal(f->gate.log, "10-a synchronize p1 c1:created c2:running\n"); /* a new name is owed no old exit */
+	assert_string_equal(
+		f->gate.log,
+		"10-a synchronize p1 c1:created c2:running\n"); /* a new name is owed no old exit */
 	ends(f, "c2", 2);
-	assert_string_equal(f->gate.log, "10-a synchronize p1 c1:created c2:running\n"); /* queued behind it */
+	assert_string_equal(f->gate.log,
+	                    "10-a synchronize p1 c1:created c2:running\n"); /* queued behind it */
 	fake_gate_mode(&f->gate, "10-a", PLUGIN_ANSWERS);
 	fixture_settle(f);
-	assert_string_equal(f->gate.log, "10-a synchronize p1 c1:created c2:running\n10-a exited c2 2\n");
+	assert_string_equal(f->gate.log,
+	                    "10-a synchronize p1 c1:created c2:running\n10-a exited c2 2\n");
 	fixture_check(f);
 }
 
@@ -194,7 +202,8 @@ static void a_create_whose_chain_has_not_begun_is_not_shown_but_asked(void **arg
 	assert_string_equal(f->gate.log, "10-a synchronize p1\n");
 	fixture_advance(f, 1000);
 	assert_true(fixture_well(f, call));
-	assert_string_equal(f->gate.log, "10-a synchronize p1\n10-a container_create c1\n10-a post_create c1\n");
+	assert_string_equal(f->gate.log,
+	                    "10-a synchronize p1\n10-a container_create c1\n10-a post_create c1\n");
 }
 
 static void a_failed_create_that_was_shown_is_ended_for_whom_it_was_shown(void **arg)
@@ -241,6 +250,26 @@ static void a_request_waits_for_its_own_pod_s_notifications_and_passes_those_of_
 	assert_string_equal(f->gate.log, "10-a exited c1 1\n");
 	fake_gate_mode(&f->gate, "10-a", PLUGIN_ANSWERS);
 	assert_true(fixture_well(f, mine) && fixture_well(f, other));
+	fixture_check(f);
+}
+
+static void an_update_that_comes_after_the_end_is_not_told(void **arg)
+{
+	struct fixture *f = *arg;
+	struct fixture_call *call;
+
+	fixture_container(f, "c1", CONTAINER_RUNNING);
+	fixture_plugin(f, "10-a");
+	fixture_plugin(f, "20-b");
+	fake_gate_mode(&f->gate, "10-a", PLUGIN_SILENT);
+	call = fixture_ask_update(f, "c1");
+	fixture_settle(f);
+	ends(f, "c1", 1); /* between one plugin of the chain and the next */
+	fake_gate_mode(&f->gate, "10-a", PLUGIN_ANSWERS);
+	assert_false(fixture_well(f, call));
+	assert_false(fixture_well(f, fixture_ask_update(f, "c1")));
+	assert_string_equal(f->gate.log,
+	                    "10-a container_update c1\n20-b exited c1 1\n10-a exited c1 1\n");
 	fixture_check(f);
 }
 
@@ -330,7 +359,8 @@ static void a_create_that_did_not_get_its_turn_is_told_later_all_the_same(void *
 	assert_string_equal(f->gate.log, "10-a exited c1 1\n");
 	fake_gate_mode(&f->gate, "10-a", PLUGIN_ANSWERS);
 	fixture_settle(f);
-	assert_string_equal(f->gate.log, "10-a exited c1 1\n10-a container_create c2\n10-a post_create c2\n");
+	assert_string_equal(f->gate.log,
+	                    "10-a exited c1 1\n10-a container_create c2\n10-a post_create c2\n");
 	fixture_check(f);
 }
 
@@ -387,9 +417,12 @@ static void a_removed_container_is_kept_until_the_absent_heard_of_it(void **arg)
 	fixture_crash_and_reload(f);
 	fake_gate_connect(&f->gate, "10-a");
 	fixture_settle(f);
-	assert_string_equal(f->gate.log, "10-a synchronize p1 p1 c1:exited=0\n10-a exited c1 0\n10-a sandbox_stop p1\n"
-					 "10-a container_remove c1\n10-a sandbox_remove p1\n");
-	assert_true(list_empty(&f->state->dead_containers) && list_empty(&f->state->dead_sandboxes));
+	assert_string_equal(
+		f->gate.log,
+		"10-a synchronize p1 p1 c1:exited=0\n10-a exited c1 0\n10-a sandbox_stop p1\n"
+		"10-a container_remove c1\n10-a sandbox_remove p1\n");
+	assert_true(list_empty(&f->state->dead_containers) &&
+	            list_empty(&f->state->dead_sandboxes));
 	fixture_check(f);
 }
 
@@ -405,7 +438,9 @@ static void one_acknowledges_and_the_other_is_still_owed(void **arg)
 	fake_gate_clear(&f->gate);
 	fake_gate_connect(&f->gate, "20-b");
 	fixture_settle(f);
-	assert_string_equal(f->gate.log, "20-b synchronize p1 c1:exited=0\n20-b exited c1 0\n20-b container_remove c1\n");
+	assert_string_equal(
+		f->gate.log,
+		"20-b synchronize p1 c1:exited=0\n20-b exited c1 0\n20-b container_remove c1\n");
 	assert_int_equal(fixture_state(f, "c1"), CONTAINER_INVALID);
 }
 
@@ -431,7 +466,8 @@ static void stop_pod_waits_for_a_connected_plugin_and_at_most_its_deadline(void 
 	call = fixture_ask_stop_pod(f, "p1");
 	fixture_advance(f, 1900);
 	assert_false(call->done);
-	assert_true(world_is_pinned(f->world, fixture_get_pod(f, "p1")->id, "net")); /* it may need it */
+	assert_true(world_is_pinned(f->world, fixture_get_pod(f, "p1")->id,
+	                            "net")); /* it may need it */
 	fixture_advance(f, 200);
 	assert_true(fixture_well(f, call));
 	fake_gate_mode(&f->gate, "10-a", PLUGIN_ANSWERS);
@@ -522,7 +558,8 @@ static void the_oldest_of_more_than_1024_owed_are_dropped(void **arg)
 		fixture_container(f, "c", CONTAINER_CREATED);
 		assert_true(fixture_well(f, fixture_ask_remove(f, "c")));
 	}
-	assert_int_equal(state_owed(f->state, plugin_slot(f->state, "10-a"), &owed), PLUGIN_OWED_MAX);
+	assert_int_equal(state_owed(f->state, plugin_slot(f->state, "10-a"), &owed),
+	                 PLUGIN_OWED_MAX);
 	free(owed);
 }
 
@@ -561,7 +598,9 @@ static void an_owed_pod_is_shown_with_its_owed_container(void **arg)
 	assert_true(fixture_well(f, fixture_ask_stop_pod(f, "p1")));
 	fake_gate_connect(&f->gate, "10-a");
 	fixture_settle(f);
-	assert_string_equal(f->gate.log, "10-a synchronize p1 c1:exited=0\n10-a exited c1 0\n10-a sandbox_stop p1\n");
+	assert_string_equal(
+		f->gate.log,
+		"10-a synchronize p1 c1:exited=0\n10-a exited c1 0\n10-a sandbox_stop p1\n");
 	fixture_check(f);
 }
 
@@ -585,36 +624,86 @@ static void an_ack_that_the_journal_refuses_is_tried_again(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_whole_life_is_told_in_order, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_chain_goes_in_the_order_of_names_and_a_refusal_ends_it, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_plugin_may_change_the_spec_and_the_next_one_sees_it, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_a_plugin_did_not_subscribe_to_counts_as_heard, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_call_that_was_not_answered_is_repeated_to_the_next_connection, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(the_next_call_leaves_when_the_ack_of_the_one_before_is_released, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(synchronize_shows_what_is_there_and_only_then_come_events, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_create_in_flight_is_shown_when_its_chain_has_its_members, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_create_whose_chain_has_not_begun_is_not_shown_but_asked, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_failed_create_that_was_shown_is_ended_for_whom_it_was_shown, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_request_waits_for_its_own_pod_s_notifications_and_passes_those_of_others, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_late_answer_acknowledges_and_nothing_overtook_it, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(three_deadlines_in_a_row_close_the_connection, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_synchronize_that_is_not_answered_closes, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_request_goes_on_without_a_slow_plugin, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_create_that_did_not_get_its_turn_is_told_later_all_the_same, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_required_plugin_that_is_silent_or_goes_away_refuses, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_plugin_that_goes_away_in_a_chain_is_passed_over, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_removed_container_is_kept_until_the_absent_heard_of_it, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(one_acknowledges_and_the_other_is_still_owed, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(nothing_waits_for_an_absent_plugin, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(stop_pod_waits_for_a_connected_plugin_and_at_most_its_deadline, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_external_name_is_forgotten_after_its_hold_and_a_preinstalled_one_is_not, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(time_while_the_daemon_is_down_does_not_count_for_the_hold, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(the_65th_name_takes_the_place_of_the_one_longest_away, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(with_64_connected_the_65th_is_served_but_owed_nothing, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(the_oldest_of_more_than_1024_owed_are_dropped, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(two_connections_of_one_name_are_both_called_and_either_answer_counts, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_owed_pod_is_shown_with_its_owed_container, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_ack_that_the_journal_refuses_is_tried_again, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_whole_life_is_told_in_order, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_chain_goes_in_the_order_of_names_and_a_refusal_ends_it, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_plugin_may_change_the_spec_and_the_next_one_sees_it, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_a_plugin_did_not_subscribe_to_counts_as_heard,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_call_that_was_not_answered_is_repeated_to_the_next_connection,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			the_next_call_leaves_when_the_ack_of_the_one_before_is_released,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			synchronize_shows_what_is_there_and_only_then_come_events, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_create_in_flight_is_shown_when_its_chain_has_its_members, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_create_whose_chain_has_not_begun_is_not_shown_but_asked, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_failed_create_that_was_shown_is_ended_for_whom_it_was_shown,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_request_waits_for_its_own_pod_s_notifications_and_passes_those_of_others,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_update_that_comes_after_the_end_is_not_told,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_late_answer_acknowledges_and_nothing_overtook_it,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(three_deadlines_in_a_row_close_the_connection,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_synchronize_that_is_not_answered_closes,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_request_goes_on_without_a_slow_plugin,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_create_that_did_not_get_its_turn_is_told_later_all_the_same,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_required_plugin_that_is_silent_or_goes_away_refuses, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_plugin_that_goes_away_in_a_chain_is_passed_over,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_removed_container_is_kept_until_the_absent_heard_of_it, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(one_acknowledges_and_the_other_is_still_owed,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(nothing_waits_for_an_absent_plugin, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			stop_pod_waits_for_a_connected_plugin_and_at_most_its_deadline,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_external_name_is_forgotten_after_its_hold_and_a_preinstalled_one_is_not,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			time_while_the_daemon_is_down_does_not_count_for_the_hold, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			the_65th_name_takes_the_place_of_the_one_longest_away, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			with_64_connected_the_65th_is_served_but_owed_nothing, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(the_oldest_of_more_than_1024_owed_are_dropped,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			two_connections_of_one_name_are_both_called_and_either_answer_counts,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_owed_pod_is_shown_with_its_owed_container,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_ack_that_the_journal_refuses_is_tried_again,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

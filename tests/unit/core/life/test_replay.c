@@ -213,7 +213,9 @@ static void a_creation_is_undone(void **arg)
 	/* whoever is known may have been asked: it is owed the end */
 	fake_gate_connect(&f->gate, "10-a");
 	fixture_settle(f);
-	assert_string_equal(f->gate.log, "10-a synchronize p1 c1:exited=0\n10-a exited c1\n10-a container_remove c1\n");
+	assert_string_equal(
+		f->gate.log,
+		"10-a synchronize p1 c1:exited=0\n10-a exited c1\n10-a container_remove c1\n");
 	assert_true(fixture_well(f, fixture_ask_create(f, "p1", "c1"))); /* its name is free */
 	fixture_check(f);
 }
@@ -376,7 +378,8 @@ static void what_belongs_to_nobody_is_removed_and_reported(void **arg)
 {
 	static const char id[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 	struct fixture *f = *arg;
-	static const char *const dirs[] = { "run/bundles", "run/sandboxes", "root/containers", "root/snapshots", "run/runtime" };
+	static const char *const dirs[] = { "run/bundles", "run/sandboxes", "root/containers",
+		                            "root/snapshots", "run/runtime" };
 	cleanup_free char *left = NULL;
 
 	fixture_kill(f);
@@ -429,7 +432,9 @@ static void a_second_start_finds_nothing_to_do(void **arg)
 	fixture_settle(f);
 	fixture_crash_and_reload(f);
 	fixture_settle(f);
-	assert_int_equal(f->report.exits + f->report.undone + f->report.forward + f->report.orphans + f->report.quarantined, 0);
+	assert_int_equal(f->report.exits + f->report.undone + f->report.forward +
+	                         f->report.orphans + f->report.quarantined,
+	                 0);
 	assert_int_equal(f->report.running, 1);
 	fixture_check(f);
 }
@@ -456,28 +461,52 @@ static void a_pod_without_its_namespaces_is_stopped(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(an_exit_while_the_daemon_was_down_is_told, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_record_that_survived_the_power_cut_counts_more_than_the_reboot, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_filled_record_of_a_dead_monitor_counts_though_it_was_not_renamed, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_damaged_record_ends_255_and_is_set_aside, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_ran_in_another_boot_has_ended_255, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_runs_is_taken_over, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_runs_without_its_monitor_is_adopted, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_ended_unseen_is_255_unknown, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_creation_is_undone, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_pod_s_creation_is_undone_behind_the_plugin_that_still_works, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_retried_pod_waits_for_the_undo_of_the_first, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_exit_while_the_daemon_was_down_is_told,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_record_that_survived_the_power_cut_counts_more_than_the_reboot,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_filled_record_of_a_dead_monitor_counts_though_it_was_not_renamed,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_damaged_record_ends_255_and_is_set_aside,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_ran_in_another_boot_has_ended_255,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_runs_is_taken_over, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_runs_without_its_monitor_is_adopted,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_ended_unseen_is_255_unknown, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_creation_is_undone, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_pod_s_creation_is_undone_behind_the_plugin_that_still_works,
+			fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_retried_pod_waits_for_the_undo_of_the_first,
+		                                fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_removal_goes_on, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_stop_goes_on, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_start_that_ran_is_told_to_run, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_start_that_did_not_is_told_128_and_deleted, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_start_whose_container_ended_meanwhile_ran_and_exited, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_stop_signal_sent_by_the_dead_daemon_is_remembered, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_cleaning_that_was_not_reached_is_done, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(what_belongs_to_nobody_is_removed_and_reported, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(inspect_touches_nothing, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_second_start_finds_nothing_to_do, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_pod_without_its_namespaces_is_stopped, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_start_that_ran_is_told_to_run, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_start_that_did_not_is_told_128_and_deleted,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_start_whose_container_ended_meanwhile_ran_and_exited, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_stop_signal_sent_by_the_dead_daemon_is_remembered,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_cleaning_that_was_not_reached_is_done,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(what_belongs_to_nobody_is_removed_and_reported,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(inspect_touches_nothing, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_second_start_finds_nothing_to_do, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_pod_without_its_namespaces_is_stopped,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

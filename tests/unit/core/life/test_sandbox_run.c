@@ -16,7 +16,8 @@
 
 static char *pod_file(struct fixture *f, const char *pod, const char *name)
 {
-	cleanup_free char *path = xasprintf("%s/sandboxes/%s/%s", f->state_dir, fixture_get_pod(f, pod)->id, name);
+	cleanup_free char *path =
+		xasprintf("%s/sandboxes/%s/%s", f->state_dir, fixture_get_pod(f, pod)->id, name);
 	char *text = NULL;
 	size_t len;
 
@@ -247,21 +248,41 @@ static void a_journal_that_fails_refuses_the_pod_and_recovers(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_pod_has_files_namespaces_and_an_address, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_pod_on_the_host_s_network_has_none_of_its_own, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(every_step_that_fails_is_undone_without_a_trace, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_hanging_network_plugin_fails_at_its_deadline_and_is_undone, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_undo_that_fails_keeps_the_pod_until_it_is_removed, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(an_undo_that_failed_goes_on_at_the_next_start, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_retry_joins_what_runs_and_is_answered_by_what_is_there, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(another_request_of_that_name_is_refused, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_has_its_pod_undone, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_client_that_goes_away_leaves_it_to_the_one_that_joined, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_retry_behind_an_undo_runs_afresh, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_shared_pid_namespace_has_a_hidden_container, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_pause_container_that_does_not_start_undoes_the_pod, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(without_a_runtime_no_pod_begins, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_journal_that_fails_refuses_the_pod_and_recovers, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_pod_has_files_namespaces_and_an_address,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_pod_on_the_host_s_network_has_none_of_its_own,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(every_step_that_fails_is_undone_without_a_trace,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_hanging_network_plugin_fails_at_its_deadline_and_is_undone, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			an_undo_that_fails_keeps_the_pod_until_it_is_removed, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_undo_that_failed_goes_on_at_the_next_start,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_retry_joins_what_runs_and_is_answered_by_what_is_there, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(another_request_of_that_name_is_refused,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_goes_away_has_its_pod_undone,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_client_that_goes_away_leaves_it_to_the_one_that_joined, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_retry_behind_an_undo_runs_afresh, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_shared_pid_namespace_has_a_hidden_container,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_pause_container_that_does_not_start_undoes_the_pod, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(without_a_runtime_no_pod_begins, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_journal_that_fails_refuses_the_pod_and_recovers,
+		                                fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,15 +145,28 @@ static void a_container_in_d_state_holds_its_pod_s_stop_and_nobody_else_s(void *
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(stopping_kills_the_containers_and_gives_everything_back, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(plugins_hear_the_exits_before_the_pod_s_stop, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(stopping_again_does_nothing_and_an_unknown_pod_is_fine, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(two_stops_at_a_time_are_one_after_the_other, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_failing_step_is_told_and_the_next_call_goes_on_there, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(removing_stops_first_and_takes_the_containers_along, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_pod_that_is_stopped_takes_no_new_container, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_stop_waits_for_a_create_that_runs, fixture_setup, fixture_teardown),
-		cmocka_unit_test_setup_teardown(a_container_in_d_state_holds_its_pod_s_stop_and_nobody_else_s, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			stopping_kills_the_containers_and_gives_everything_back, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(plugins_hear_the_exits_before_the_pod_s_stop,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			stopping_again_does_nothing_and_an_unknown_pod_is_fine, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(two_stops_at_a_time_are_one_after_the_other,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_failing_step_is_told_and_the_next_call_goes_on_there, fixture_setup,
+			fixture_teardown),
+		cmocka_unit_test_setup_teardown(removing_stops_first_and_takes_the_containers_along,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_pod_that_is_stopped_takes_no_new_container,
+		                                fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_stop_waits_for_a_create_that_runs, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_container_in_d_state_holds_its_pod_s_stop_and_nobody_else_s,
+			fixture_setup, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
