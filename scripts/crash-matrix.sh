@@ -25,28 +25,29 @@ done
 read -r passed failed < <(tail -n 1 "$out" | tr -cs '0-9\n' ' ' | awk '{ print $1 + 0, $2 + 0 }')
 
 # Those of the journal are found by the journal's matrix, the others by life's; each gets the other as a second chance.
-mutants=$(grep -oh 'MUTANT([a-z_]*)' "$bin"/../core/*/*.c | tr -d '()' | sed 's/MUTANT//' | sort -u)
-try() { # MUTANT
-	local program order=("${programs[@]}")
+mutants=$(grep -oh 'MUTANT([a-z_]*)' "$bin"/../core/*/*.c | sed 's/MUTANT(//; s/)//' | sort -u)
+try() { # MUTANT PROGRAM...
+	local mutant=$1 program
 
-	grep -q "MUTANT($1)" "$bin"/../core/journal/*.c || order=($(printf '%s\n' "${programs[@]}" | tac))
-	for program in "${order[@]}"; do
-		CORACLE_MUTANT=$1 timeout --kill-after=5 "$TEST_TIMEOUT" "$program" >"$logs/mutant-$1" 2>&1 </dev/null && continue
-		printf 'mutant %-22s found by %s: %s\n' "$1" "${program#"$root"/}" \
-			"$(grep -m 1 -A 2 VIOLATED "$logs/mutant-$1" | tr -s '\n ' ' ' | cut -c -150)"
-		return 0
+	shift
+	for program; do
+		CORACLE_MUTANT=$mutant timeout --kill-after=5 "$TEST_TIMEOUT" "$program" >"$logs/mutant-$mutant" 2>&1 </dev/null && continue
+		printf 'mutant %-22s found by %s: %s\n' "$mutant" "${program#"$root"/}" \
+			"$(grep -m 1 -A 2 VIOLATED "$logs/mutant-$mutant" | tr -s '\n ' ' ' | cut -c -150)"
+		return
 	done
-	printf 'mutant %-22s NOT FOUND\n' "$1"
-	return 1
+	printf 'mutant %-22s NOT FOUND\n' "$mutant"
 }
-programs=("$@")
 export -f try
+export root logs
 for mutant in $mutants; do
-	if try "$mutant"; then
-		passed=$((passed + 1))
+	if grep -q "MUTANT($mutant)" "$bin"/../core/journal/*.c; then
+		printf '%s\0' "$mutant $*"
 	else
-		failed=$((failed + 1))
+		printf '%s\0' "$mutant $(printf '%s\n' "$@" | tac | tr '\n' ' ')"
 	fi
-done
+done | xargs -0 -P "${JOBS:-$(nproc)}" -n 1 bash -c 'try $1' _ | tee "$out"
+passed=$((passed + $(grep -c 'found by' "$out")))
+failed=$((failed + $(grep -c 'NOT FOUND' "$out")))
 echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$(wc -l <"$out")" -eq "$(wc -w <<<"$mutants")" ]
