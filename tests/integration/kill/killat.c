@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/ptrace.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,7 +75,7 @@ int main(int argc, char **argv)
 		return 2;
 	kill(daemon_pid, SIGCONT);
 	for (;;) {
-		struct ptrace_syscall_info info;
+		struct __ptrace_syscall_info info;
 		pid = waitpid(-1, &status, __WALL);
 		int sig = 0, event = status >> 16;
 
