@@ -10,12 +10,15 @@ cd "$(dirname "$0")/../../.." || exit 2
 coracle=$(realpath "${CORACLE:-build/coracle}")
 dir=$(mktemp -d "${TMPDIR:-/tmp}/coracle-config.XXXXXX")
 daemon=
-cleanup() {
+unmount() {
 	local mount
-	stop
 	awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | tac | while read -r mount; do
 		umount -l "$mount"
 	done
+}
+cleanup() {
+	stop
+	unmount
 	rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -25,6 +28,7 @@ passed=0 failed=0
 start() {
 	local section='' line
 	stop
+	unmount
 	rm -rf "$dir/r" "$dir/s"
 	printf '[cni]\nbuiltin = no\nconf_dir = %s/net.d\n' "$dir" >"$dir/conf"
 	for line; do
@@ -36,7 +40,8 @@ start() {
 	launch --root "$dir/r" --state "$dir/s"
 }
 launch() {
-	"$coracle" daemon -c "$dir/conf" "$@" 2>"$dir/log" &
+	: >"$dir/log" # the one before also says that it serves
+	"$coracle" daemon -c "$dir/conf" "$@" 2>>"$dir/log" &
 	daemon=$!
 	for _ in $(seq 100); do
 		grep -q ' serves ' "$dir/log" && return 0
@@ -113,10 +118,10 @@ case_runtime_timeout() {
 case_runtime_NAME_handler() { start '[runtime x]' 'path = crun' 'handler = long.name' && grep -q 'runtime long.name: crun' "$dir/log"; }
 case_runtime_NAME_path() { start '[runtime x]' 'path = crun' && grep -q 'runtime x: crun' "$dir/log" && start '[runtime x]' 'path = runc' && grep -q 'runtime x: runc' "$dir/log"; }
 case_runtime_NAME_sandbox() {
-	start '[runtime x]' 'path = crun' && ctl import "$dir/image.tar" && ctl run --host-network test.local/self:1 || return 1
-	! grep -q '"pause"' <<<"$(ctl dump)" || return 1
-	start '[runtime x]' 'path = crun' 'sandbox = pause' && ctl import "$dir/image.tar" && ctl run --host-network test.local/self:1
-	grep -q 'pause' <<<"$(ctl dump)"
+	start '[runtime x]' 'path = crun' && ctl import "$dir/image.tar" && ctl run --host-network --name self test.local/self:1 || return 1
+	! grep -q '"pause"' <<<"$(ctl dump)" && ctl rm self || return 1
+	start '[runtime x]' 'path = crun' 'sandbox = pause' && ctl import "$dir/image.tar" && ctl run --host-network --name self test.local/self:1
+	ctl dump | tee "$dir/out" | grep -q '"pause"' && ctl rm self
 }
 case_cni_conf_dir() { start '[cni]' "conf_dir = $dir/other.d" && [ "$(dump network.confDir)" = "\"$dir/other.d\"" ] && dump network.why | grep -q other.d; }
 case_cni_bin_dirs() {
