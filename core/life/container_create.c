@@ -97,7 +97,7 @@ static enum step reserve_run(struct op *op)
 		return op_fail(op, CODE_NOT_FOUND, "image %s was removed", cc->creating.image_ref);
 	if (cc->target_id[0]) {
 		target = container_get(op->life->state, cc->target_id);
-		if (!target || target->state != CONTAINER_RUNNING || strcmp(target->sandbox_id, op->sandbox_id))
+		if (!target || target->state != CONTAINER_RUNNING || !streq(target->sandbox_id, op->sandbox_id))
 			return op_fail(op, CODE_FAILED_PRECONDITION, "target container %.12s is not running in this pod",
 				       cc->target_id);
 	}

@@ -129,9 +129,8 @@ enum exit_verdict life_exit(void *arg, const char *id, const struct exit_record 
 	case CONTAINER_EXITED:
 	case CONTAINER_REMOVING:
 	case CONTAINER_GONE:
+	case CONTAINER_CREATING: /* never started: its creation is being undone */
 		return EXIT_CONSUME;
-	case CONTAINER_CREATING:
-		return EXIT_CONSUME; /* never started: its creation is being undone */
 	case CONTAINER_CREATED:
 		/* its STARTING was of class written and did not survive a power cut; the record did */
 		if (rec)

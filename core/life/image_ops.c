@@ -115,7 +115,7 @@ static char **strv_union(char *const *a, char *const *b)
 	for (; b && *b; b++) {
 		size_t i = 0;
 
-		while (i < n && strcmp(all[i], *b))
+		while (i < n && !streq(all[i], *b))
 			i++;
 		if (i == n)
 			all[n++] = xstrdup(*b);
@@ -376,7 +376,7 @@ static enum step trash_delete_run(struct op *op)
 	if (fsx_list(AT_FDCWD, dir, &names) < 0)
 		names = NULL;
 	n = strv_len(names);
-	if (!n)
+	if (!names || !n)
 		return STEP_DONE;
 	ops = xcalloc(n, sizeof(*ops));
 	for (size_t i = 0; i < n; i++) {

@@ -81,12 +81,12 @@ struct life_args {
 NODISCARD struct life *life_new(const struct life_args *args);
 void life_free(struct life *life);
 /* journal_released_fn: everything that follows a record's release, in the order of D4. */
-void life_released(void *life, const struct record *rec);
+void life_released(void *arg, const struct record *rec);
 /* SIGTERM: running steps end (<= 10 s), then fn; ops stay where they are. */
 void life_stop(struct life *life, void (*fn)(void *arg), void *arg);
 /* monitors_args.gone and .record */
-void life_monitor_gone(void *life, const char *id);
-void life_monitor_record(void *life, const char *id, const struct exit_record *rec);
+void life_monitor_gone(void *arg, const char *id);
+void life_monitor_record(void *arg, const char *id, const struct exit_record *rec);
 
 /* --- pods */
 
@@ -210,7 +210,7 @@ void life_image_usage(struct life *life, life_usage_fn fn, void *arg);
  * The only way an exit enters coracle: given to spool_scan() live and at start-up, and called by replay_run() for containers
  * found dead. rec NULL: the record is damaged.
  */
-enum exit_verdict life_exit(void *life, const char *id, const struct exit_record *rec);
+enum exit_verdict life_exit(void *arg, const char *id, const struct exit_record *rec);
 /* An exit nobody could record: 255 (or @code) with a reason, through the same door. */
 enum exit_verdict life_exit_unknown(struct life *life, const char *id, int code, const char *reason, const char *message);
 

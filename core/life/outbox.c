@@ -355,7 +355,7 @@ static bool making_is_shown(struct outbox *outbox, const char *id, bool is_sandb
 		struct gate_request *req = list_entry(l, struct gate_request, link);
 
 		if (req->kind != (is_sandbox ? GATE_SANDBOX_RUN : GATE_CONTAINER_CREATE) ||
-		    strcmp(is_sandbox ? req->sandbox_id : req->container_id, id))
+		    !streq(is_sandbox ? req->sandbox_id : req->container_id, id))
 			continue;
 		if (!req->taken)
 			return false;

@@ -27,6 +27,7 @@
 
 #include "core/base/bug.h"
 #include "core/base/clock.h"
+#include "core/base/fsx.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/journal/disk.h"
@@ -111,6 +112,7 @@ static void violated(void *arg, const char *text)
 	printf("  CORACLE_ONLY=\"%s\" CORACLE_POINT=\"%s %llu %s %zu %llu\"\n", p->scenario->name,
 	       p->point.of_world ? "world" : "disk", (unsigned long long)p->point.n,
 	       how_names[p->point.how], p->point.cut, (unsigned long long)p->point.again);
+	ignore(fsx_remove_tree(AT_FDCWD, p->f->dir)); /* no clean-up follows */
 	if (getenv("CORACLE_MUTANT"))
 		exit(1); /* found: what else it breaks does not matter */
 	fail();
