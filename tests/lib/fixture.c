@@ -569,6 +569,15 @@ struct fixture_call *fixture_ask_update(struct fixture *f, const char *container
 	return call;
 }
 
+struct fixture_call *fixture_ask_update_pod(struct fixture *f, const char *pod)
+{
+	struct fixture_call *call = call_new(f, "UpdatePodSandboxResources", pod);
+	const struct bytes resources = { (uint8_t *)(uintptr_t) "r", 1 };
+
+	life_sandbox_update(f->life, pod_id(f, pod), resources, &call->wait);
+	return call;
+}
+
 struct fixture_call *fixture_ask_pull(struct fixture *f, const char *name)
 {
 	struct fixture_call *call = call_new(f, "PullImage", name);

@@ -112,6 +112,7 @@ struct fixture_call *fixture_ask_remove(struct fixture *f, const char *container
 struct fixture_call *fixture_ask_stop_pod(struct fixture *f, const char *pod);
 struct fixture_call *fixture_ask_remove_pod(struct fixture *f, const char *pod);
 struct fixture_call *fixture_ask_update(struct fixture *f, const char *container);
+struct fixture_call *fixture_ask_update_pod(struct fixture *f, const char *pod);
 struct fixture_call *fixture_ask_pull(struct fixture *f, const char *name);
 struct fixture_call *fixture_ask_remove_image(struct fixture *f, const char *name);
 void fixture_forget(struct fixture_call *call); /* its client goes away */
