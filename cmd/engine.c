@@ -198,8 +198,9 @@ static int open_monitors(struct engine *e, struct err *err)
 /* The pull process gets the proxies, where root certificates are, and nothing else of our environment. */
 static char **pull_environment(void)
 {
-	static const char *const names[] = { "HTTP_PROXY",  "HTTPS_PROXY", "NO_PROXY",	"http_proxy",
-		                             "https_proxy", "no_proxy",	   "SSL_CERT_FILE", "SSL_CERT_DIR" };
+	static const char *const names[] = { "HTTP_PROXY",    "HTTPS_PROXY", "NO_PROXY",
+		                             "http_proxy",    "https_proxy", "no_proxy",
+		                             "SSL_CERT_FILE", "SSL_CERT_DIR" };
 	char **env = xcalloc(ARRAY_SIZE(names) + 1, sizeof(*env));
 	size_t n = 0;
 

@@ -54,7 +54,7 @@ struct overlay_plan {
 	char *options;       /* room for the options of mount(2) */
 	size_t nlayers;
 	bool read_only, force_mount2;
-	char *userns; /* NULL: none */
+	char *userns;  /* NULL: none */
 	int userns_fd; /* in the child */
 	uint32_t owner_uid, owner_gid;
 };

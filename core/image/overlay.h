@@ -32,7 +32,8 @@ struct overlay_args {
 	char *const *layers; /* keys "sha256:<hex>", base first; may be empty (scratch image) */
 	const char *target;  /* where to mount, absolute; created (0755) when missing */
 	bool read_only;      /* no upper: an image volume */
-	const char *userns; /* path of the user namespace whose maps the lower layers get; NULL: none */
+	const char *
+		userns; /* path of the user namespace whose maps the lower layers get; NULL: none */
 	uint32_t
 		owner_uid; /* with a user namespace: host id of its root, owner of the upper directory */
 	uint32_t owner_gid;

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -222,7 +222,8 @@ static int trust_setup(struct tls_trust *trust, const struct tls_trust_args *arg
 	                                     MBEDTLS_SSL_PRESET_DEFAULT);
 
 	if (rc == 0)
-		rc = mbedtls_ssl_conf_alpn_protocols(&trust->config, (const char **)(uintptr_t)alpn);
+		rc = mbedtls_ssl_conf_alpn_protocols(&trust->config,
+		                                     (const char **)(uintptr_t)alpn);
 	if (rc != 0)
 		return err_tls(err, CODE_INTERNAL, rc, "TLS configuration");
 	mbedtls_ssl_conf_rng(&trust->config, random_bytes, NULL);

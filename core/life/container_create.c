@@ -89,20 +89,25 @@ static enum step reserve_run(struct op *op)
 
 	other = container_by_key(op->life->state, cc->key);
 	if (other)
-		return op_fail(op, CODE_ALREADY_EXISTS, "container name \"%s\" is used by %s, which is %s", cc->key, other->id,
-			       container_state_name(other->state));
+		return op_fail(op, CODE_ALREADY_EXISTS,
+		               "container name \"%s\" is used by %s, which is %s", cc->key,
+		               other->id, container_state_name(other->state));
 	if (!sb || sb->state != (cc->creating.hidden ? SANDBOX_CREATING : SANDBOX_READY))
-		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s is not ready", op->sandbox_id);
+		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s is not ready",
+		               op->sandbox_id);
 	if (!cc->creating.hidden && !image_get(op->life->state, cc->creating.image_id))
 		return op_fail(op, CODE_NOT_FOUND, "image %s was removed", cc->creating.image_ref);
 	if (cc->target_id[0]) {
 		target = container_get(op->life->state, cc->target_id);
-		if (!target || target->state != CONTAINER_RUNNING || !streq(target->sandbox_id, op->sandbox_id))
-			return op_fail(op, CODE_FAILED_PRECONDITION, "target container %.12s is not running in this pod",
-				       cc->target_id);
+		if (!target || target->state != CONTAINER_RUNNING ||
+		    !streq(target->sandbox_id, op->sandbox_id))
+			return op_fail(op, CODE_FAILED_PRECONDITION,
+			               "target container %.12s is not running in this pod",
+			               cc->target_id);
 	}
 	if (!cc->creating.hidden)
-		outbox_request_announce(op->life->outbox, &cc->request, GATE_CONTAINER_CREATE, op->sandbox_id, op->id);
+		outbox_request_announce(op->life->outbox, &cc->request, GATE_CONTAINER_CREATE,
+		                        op->sandbox_id, op->id);
 	return op_record(op, RECORD_CONTAINER_CREATING, &cc->creating);
 }
 
@@ -144,7 +149,9 @@ static enum step snapshot_run(struct op *op)
 	struct life *life = op->life;
 	const struct sandbox *sb = sandbox_get(life->state, op->sandbox_id);
 	const struct image *image;
-	struct overlay_args args = { .root = life->root, .id = op->id, .target = cc->bundle.rootfs };
+	struct overlay_args args = { .root = life->root,
+		                     .id = op->id,
+		                     .target = cc->bundle.rootfs };
 	struct child_args child = CHILD_ARGS_INIT;
 
 	if (bundle_create(&cc->bundle, op_err(op)) < 0)
@@ -194,14 +201,16 @@ static enum step spec_built(struct op *op, const struct child_result *result)
 	static const struct child_args named = { .name = SPEC_CHILD };
 	struct container_create *cc = create_of(op);
 
-	if (WIFEXITED(result->wstatus) && WEXITSTATUS(result->wstatus) == 1 && result->errout_len == sizeof(struct err)) {
+	if (WIFEXITED(result->wstatus) && WEXITSTATUS(result->wstatus) == 1 &&
+	    result->errout_len == sizeof(struct err)) {
 		memcpy(op_err(op), result->errout, sizeof(struct err));
 		return STEP_FAIL;
 	}
 	if (child_check(&named, result, op_err(op)) < 0)
 		return STEP_FAIL;
 	if (result->truncated)
-		return op_fail(op, CODE_RESOURCE_EXHAUSTED, "config.json: larger than %u bytes", BUNDLE_CONFIG_MAX_BYTES);
+		return op_fail(op, CODE_RESOURCE_EXHAUSTED, "config.json: larger than %u bytes",
+		               BUNDLE_CONFIG_MAX_BYTES);
 	cc->edit.spec_json = xstrndup(result->out, result->out_len);
 	return STEP_DONE;
 }
@@ -239,14 +248,16 @@ static enum step spec_run(struct op *op)
 		const struct container *pause = container_get(life->state, sb->pause_container);
 
 		if (!pause || pause->state != CONTAINER_RUNNING)
-			return op_fail(op, CODE_FAILED_PRECONDITION, "the pod's PID namespace is gone");
+			return op_fail(op, CODE_FAILED_PRECONDITION,
+			               "the pod's PID namespace is gone");
 		input->pause_pid = pause->pid;
 	}
 	if (cc->target_id[0]) {
 		const struct container *target = container_get(life->state, cc->target_id);
 
 		if (!target || target->state != CONTAINER_RUNNING)
-			return op_fail(op, CODE_FAILED_PRECONDITION, "target container %.12s is not running", cc->target_id);
+			return op_fail(op, CODE_FAILED_PRECONDITION,
+			               "target container %.12s is not running", cc->target_id);
 		input->target_pid = target->pid;
 	}
 	child.name = SPEC_CHILD;
@@ -256,7 +267,9 @@ static enum step spec_run(struct op *op)
 	child.max_output = BUNDLE_CONFIG_MAX_BYTES;
 	child.timeout_ms = MOUNT_TIMEOUT_MS;
 	step = op_child(op, &child, spec_built);
-	*input = (struct spec_input){ 0 }; /* the fork has its copy: no op keeps a pointer into the state */
+	*input = (struct spec_input){
+		0
+	}; /* the fork has its copy: no op keeps a pointer into the state */
 	return step;
 }
 
@@ -282,8 +295,10 @@ static enum step bundle_run(struct op *op)
 {
 	struct container_create *cc = create_of(op);
 
-	return bundle_write_config(&cc->bundle, cc->edit.spec_json, strlen(cc->edit.spec_json), op_err(op)) < 0 ? STEP_FAIL :
-														   STEP_DONE;
+	return bundle_write_config(&cc->bundle, cc->edit.spec_json, strlen(cc->edit.spec_json),
+	                           op_err(op)) < 0
+	               ? STEP_FAIL
+	               : STEP_DONE;
 }
 
 static enum step commit_run(struct op *op)
@@ -352,7 +367,8 @@ struct op *container_undo_start(struct life *life, const struct container *c)
 	memcpy(cc->op.sandbox_id, c->sandbox_id, ID_SIZE);
 	cc->recovered = true;
 	turn_name(c->key, cc->name_turn);
-	ignore(bundle_names(&cc->bundle, life->state_dir, c->id, &err)); /* it fitted when it was made */
+	ignore(bundle_names(&cc->bundle, life->state_dir, c->id,
+	                    &err)); /* it fitted when it was made */
 	op_start_at(life, &cc->op, ARRAY_SIZE(create_steps) - 1, true);
 	/* at once: it may have to wait for an earlier daemon's children, and a retry of the name for it (D7) */
 	ignore(op_take_turn(&cc->op, cc->name_turn, true)); /* begin_undo asks again */
@@ -361,7 +377,8 @@ struct op *container_undo_start(struct life *life, const struct container *c)
 
 /* --- the request */
 
-int life_copy_pairs(struct pb_arena *arena, const struct pairs *pairs, rec_Pair **ret_items, pb_size_t *ret_count)
+int life_copy_pairs(struct pb_arena *arena, const struct pairs *pairs, rec_Pair **ret_items,
+                    pb_size_t *ret_count)
 {
 	rec_Pair *items;
 
@@ -387,8 +404,9 @@ static const char *image_digest(const struct image *image)
 	return image->digests[0] ? image->digests[0] : image->id;
 }
 
-static int fill_creating(struct life *life, struct container_create *cc, const struct life_container *c,
-			 const struct sandbox *sb, const struct image *image, struct err *err)
+static int fill_creating(struct life *life, struct container_create *cc,
+                         const struct life_container *c, const struct sandbox *sb,
+                         const struct image *image, struct err *err)
 {
 	rec_Container *msg = &cc->creating;
 
@@ -406,7 +424,8 @@ static int fill_creating(struct life *life, struct container_create *cc, const s
 		.stdin_once = c->stdin_once,
 		.shared_pid = c->host_pid || c->pod_pid || c->target_id,
 		.runtime = pb_arena_strdup(cc->arena, sb->runtime),
-		.stop_signal = pb_arena_strdup(cc->arena, c->stop_signal ? c->stop_signal : "SIGTERM"),
+		.stop_signal =
+			pb_arena_strdup(cc->arena, c->stop_signal ? c->stop_signal : "SIGTERM"),
 		.created_ns = life_created_ns(life),
 		.request = pb_arena_bytes(cc->arena, c->request.data, c->request.len),
 	};
@@ -416,14 +435,17 @@ static int fill_creating(struct life *life, struct container_create *cc, const s
 		return -1;
 	msg->cgroups_path = pb_arena_strdup(cc->arena, cgroups);
 	if (life_copy_pairs(cc->arena, &c->labels, &msg->labels, &msg->labels_count) < 0 ||
-	    life_copy_pairs(cc->arena, &c->annotations, &msg->annotations, &msg->annotations_count) < 0 || !msg->request ||
-	    !msg->cgroups_path || !msg->name || !msg->image_ref)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "container %s: request too large", c->name);
+	    life_copy_pairs(cc->arena, &c->annotations, &msg->annotations,
+	                    &msg->annotations_count) < 0 ||
+	    !msg->request || !msg->cgroups_path || !msg->name || !msg->image_ref)
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "container %s: request too large",
+		               c->name);
 	return 0;
 }
 
 /* A container of that name is on its way, or there already and just as asked for: answered here. */
-static bool answer_existing(struct life *life, const struct life_container *c, const char *key, struct life_wait *wait)
+static bool answer_existing(struct life *life, const struct life_container *c, const char *key,
+                            struct life_wait *wait)
 {
 	const struct container *old = container_by_key(life->state, key);
 	struct op *op = map_find(&life->creating, key);
@@ -440,7 +462,8 @@ static bool answer_existing(struct life *life, const struct life_container *c, c
 	return false; /* anything else is judged when it is this name's turn */
 }
 
-void life_container_create(struct life *life, const struct life_container *c, int64_t deadline_ns, struct life_wait *wait)
+void life_container_create(struct life *life, const struct life_container *c, int64_t deadline_ns,
+                           struct life_wait *wait)
 {
 	struct err err = { 0 };
 	const struct sandbox *sb = sandbox_find(life->state, c->sandbox_id, &err);
@@ -505,7 +528,8 @@ struct op *pause_create_new(struct life *life, const struct sandbox *sb)
 		.stop_signal = pb_arena_strdup(cc->arena, "SIGKILL"),
 		.created_ns = life_created_ns(life),
 	};
-	ignore(bundle_names(&cc->bundle, life->state_dir, cc->op.id, &err)); /* ids are of one length: as for any container */
+	ignore(bundle_names(&cc->bundle, life->state_dir, cc->op.id,
+	                    &err)); /* ids are of one length: as for any container */
 	cc->key = container_key(PAUSE_NAME, sb, 0);
 	turn_name(cc->key, cc->name_turn);
 	return &cc->op;

@@ -20,10 +20,10 @@
 #include "core/life/life_internal.h"
 #include "core/run/bundle.h"
 
-#define OUTPUT_MAX	(16 * 1024 * 1024)
+#define OUTPUT_MAX      (16 * 1024 * 1024)
 #define RUNTIME_LOG_MAX (256 * 1024)
-#define GROUP_KILL_MS	5000
-#define RUNTIME_END_MS	2000 /* from the end of its process to its own */
+#define GROUP_KILL_MS   5000
+#define RUNTIME_END_MS  2000 /* from the end of its process to its own */
 
 struct exec_op {
 	struct op op;
@@ -83,7 +83,8 @@ static void group_remove(struct worker_job *job)
 {
 	struct group_job *gj = container_of(job, struct group_job, job);
 
-	ignore(cgroup_exec_remove(gj->host, gj->dir, gj->name, GROUP_KILL_MS, &gj->err)); /* err tells */
+	ignore(cgroup_exec_remove(gj->host, gj->dir, gj->name, GROUP_KILL_MS,
+	                          &gj->err)); /* err tells */
 }
 
 static void group_sweep(struct worker_job *job)
@@ -107,8 +108,9 @@ static void group_done(struct worker_job *job)
 	free(gj);
 }
 
-static int group_submit(struct life *life, struct op *op, const struct container *c, void (*run)(struct worker_job *job),
-			const char *name, uint64_t n, struct err *err)
+static int group_submit(struct life *life, struct op *op, const struct container *c,
+                        void (*run)(struct worker_job *job), const char *name, uint64_t n,
+                        struct err *err)
 {
 	struct group_job *gj = xcalloc(1, sizeof(*gj));
 
@@ -132,7 +134,8 @@ void exec_sweep(struct life *life, const struct container *c)
 {
 	struct err err = { 0 };
 
-	ignore(group_submit(life, NULL, c, group_sweep, NULL, 0, &err)); /* a path that runs has a directory */
+	ignore(group_submit(life, NULL, c, group_sweep, NULL, 0,
+	                    &err)); /* a path that runs has a directory */
 }
 
 /* --- steps */
@@ -155,7 +158,9 @@ static enum step group_run(struct op *op)
 	if (!c)
 		return STEP_FAIL;
 	eo->n = ++op->life->op_serial;
-	return group_submit(op->life, op, c, group_create, NULL, eo->n, op_err(op)) < 0 ? STEP_FAIL : op_busy(op);
+	return group_submit(op->life, op, c, group_create, NULL, eo->n, op_err(op)) < 0
+	               ? STEP_FAIL
+	               : op_busy(op);
 }
 
 /* Who hears of a time-out may rely on it: nothing that the exec started is left. */
@@ -166,7 +171,9 @@ static enum step group_undo(struct op *op)
 
 	if (!c || !eo->group[0])
 		return STEP_DONE;
-	return group_submit(op->life, op, c, group_remove, eo->group, 0, op_err(op)) < 0 ? STEP_FAIL : op_busy(op);
+	return group_submit(op->life, op, c, group_remove, eo->group, 0, op_err(op)) < 0
+	               ? STEP_FAIL
+	               : op_busy(op);
 }
 
 static void group_drop(struct op *op)
@@ -176,13 +183,15 @@ static void group_drop(struct op *op)
 	struct err err = { 0 };
 
 	if (c && eo->group[0])
-		ignore(group_submit(op->life, NULL, c, group_remove, eo->group, 0, &err)); /* tried again at the next start */
+		ignore(group_submit(op->life, NULL, c, group_remove, eo->group, 0,
+		                    &err)); /* tried again at the next start */
 }
 
 /* The container's own process with other arguments, without terminal. */
 static char *process_json(const char *config, size_t len, char *const *argv, struct err *err)
 {
-	cleanup(yyjson_doc_free) yyjson_doc *doc = json_parse(config, len, BUNDLE_CONFIG_MAX_BYTES, "config.json", err);
+	cleanup(yyjson_doc_free) yyjson_doc *doc =
+		json_parse(config, len, BUNDLE_CONFIG_MAX_BYTES, "config.json", err);
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *out = NULL;
 	yyjson_mut_val *root, *args;
 
@@ -204,7 +213,8 @@ static char *process_json(const char *config, size_t len, char *const *argv, str
 	return json_write(out, false, NULL);
 }
 
-static void exec_log_error(struct exec_op *eo, const char *errout, size_t errout_len, char *text, size_t size)
+static void exec_log_error(struct exec_op *eo, const char *errout, size_t errout_len, char *text,
+                           size_t size)
 {
 	cleanup_free char *log = NULL;
 	size_t len = 0;
@@ -227,8 +237,9 @@ static void exec_ended(void *arg, const struct child_result *r)
 	eo->child = NULL;
 	loop_timer_disarm(op->life->loop, &eo->timeout);
 	if (eo->timed_out) {
-		err_set(op_err(op), CODE_DEADLINE_EXCEEDED, "timeout %lld ms exceeded: context deadline exceeded",
-			(long long)eo->timeout_ms);
+		err_set(op_err(op), CODE_DEADLINE_EXCEEDED,
+		        "timeout %lld ms exceeded: context deadline exceeded",
+		        (long long)eo->timeout_ms);
 		op_resume(op, STEP_FAIL);
 		return;
 	}
@@ -240,11 +251,12 @@ static void exec_ended(void *arg, const struct child_result *r)
 	if (bundle_read_pid(eo->pid_file, &pid, &err) < 0 || r->stuck) {
 		exec_log_error(eo, r->errout, r->errout_len, text, sizeof(text));
 		err_set(op_err(op), CODE_UNKNOWN, "exec in container %.12s: %s", op->id,
-			text[0] ? text : "the runtime failed without a word");
+		        text[0] ? text : "the runtime failed without a word");
 		op_resume(op, STEP_FAIL);
 		return;
 	}
-	eo->exit_code = WIFSIGNALED(r->wstatus) ? 128 + WTERMSIG(r->wstatus) : WEXITSTATUS(r->wstatus);
+	eo->exit_code =
+		WIFSIGNALED(r->wstatus) ? 128 + WTERMSIG(r->wstatus) : WEXITSTATUS(r->wstatus);
 	eo->out = xmemdup(r->out_len ? r->out : "", MAX(r->out_len, 1));
 	eo->out_len = r->out_len;
 	eo->errout = xmemdup(r->errout_len ? r->errout : "", MAX(r->errout_len, 1));
@@ -267,7 +279,8 @@ static void exec_kill(struct exec_op *eo)
 	}
 	eo->killing = true;
 	if (c)
-		ignore(group_submit(eo->op.life, NULL, c, group_remove, eo->group, 0, &err)); /* undo does it again */
+		ignore(group_submit(eo->op.life, NULL, c, group_remove, eo->group, 0,
+		                    &err)); /* undo does it again */
 	loop_timer_arm_in(eo->op.life->loop, &eo->timeout, RUNTIME_END_MS);
 }
 
@@ -300,12 +313,16 @@ static enum step spawn_run(struct op *op)
 	if (!c)
 		return STEP_FAIL;
 	info = runtime_find(life->args.runtime, c->runtime, op_err(op));
-	if (!info || runtime_usable(info, op_err(op)) < 0 || bundle_read_config(&eo->bundle, &config, &len, op_err(op)) < 0)
+	if (!info || runtime_usable(info, op_err(op)) < 0 ||
+	    bundle_read_config(&eo->bundle, &config, &len, op_err(op)) < 0)
 		return STEP_FAIL;
 	process = process_json(config, len, eo->argv, op_err(op));
-	if (!process || bundle_write_exec(&eo->bundle, eo->n, process, strlen(process), op_err(op)) < 0 ||
-	    bundle_exec_name(&eo->bundle, eo->n, ".json", eo->process, sizeof(eo->process), op_err(op)) < 0 ||
-	    bundle_exec_name(&eo->bundle, eo->n, ".pid", eo->pid_file, sizeof(eo->pid_file), op_err(op)) < 0 ||
+	if (!process ||
+	    bundle_write_exec(&eo->bundle, eo->n, process, strlen(process), op_err(op)) < 0 ||
+	    bundle_exec_name(&eo->bundle, eo->n, ".json", eo->process, sizeof(eo->process),
+	                     op_err(op)) < 0 ||
+	    bundle_exec_name(&eo->bundle, eo->n, ".pid", eo->pid_file, sizeof(eo->pid_file),
+	                     op_err(op)) < 0 ||
 	    bundle_exec_name(&eo->bundle, eo->n, ".log", eo->log, sizeof(eo->log), op_err(op)) < 0)
 		return STEP_FAIL;
 	args = (struct runtime_exec){
@@ -320,7 +337,8 @@ static enum step spawn_run(struct op *op)
 	child.max_output = OUTPUT_MAX;
 	child.done = exec_ended;
 	child.arg = op;
-	eo->child = runtime_exec_spawn(life->args.runtime, info, c->cgroups_path, &args, &child, op_err(op));
+	eo->child = runtime_exec_spawn(life->args.runtime, info, c->cgroups_path, &args, &child,
+	                               op_err(op));
 	if (!eo->child)
 		return STEP_FAIL;
 	op->wakes_on_cancel = true;
@@ -360,7 +378,8 @@ void life_exec_forget(struct life_exec *exec)
 	life_forget(&exec->wait);
 }
 
-void life_exec_sync(struct life *life, const char *id, char *const *argv, int64_t timeout_ms, struct life_exec *exec)
+void life_exec_sync(struct life *life, const char *id, char *const *argv, int64_t timeout_ms,
+                    struct life_exec *exec)
 {
 	struct err err = { 0 };
 	const struct container *c = container_find(life->state, id, &err);

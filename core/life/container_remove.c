@@ -30,7 +30,8 @@ void life_record_stuck(struct op *op, enum record_kind kind)
 	struct err err = { 0 };
 
 	if (!journal_append(op->life->journal, kind, record_info(kind)->class, &msg, &err))
-		log_warn(&(struct log_ctx){ .op = op->name }, "%.12s: where it is stuck is not recorded: %s", op->id, err.msg);
+		log_warn(&(struct log_ctx){ .op = op->name },
+		         "%.12s: where it is stuck is not recorded: %s", op->id, err.msg);
 }
 
 enum step container_files_remove(struct op *op)
@@ -45,14 +46,17 @@ enum step container_files_remove(struct op *op)
 		{ .kind = MOUNT_REMOVE_TREE, .target = directory },
 	};
 
-	if (bundle_names(&bundle, life->state_dir, op->id, op_err(op)) < 0 || op_lock(op) == STEP_FAIL)
+	if (bundle_names(&bundle, life->state_dir, op->id, op_err(op)) < 0 ||
+	    op_lock(op) == STEP_FAIL)
 		return STEP_FAIL;
-	if (mount_run(life->loop, ops, ARRAY_SIZE(ops), op->lock.fd, CLEANUP_TIMEOUT_MS, op_step_done, op, op_err(op)) < 0)
+	if (mount_run(life->loop, ops, ARRAY_SIZE(ops), op->lock.fd, CLEANUP_TIMEOUT_MS,
+	              op_step_done, op, op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
 
-static void runtime_deleted(void *arg, const struct runtime_result *result UNUSED, const struct err *err)
+static void runtime_deleted(void *arg, const struct runtime_result *result UNUSED,
+                            const struct err *err)
 {
 	struct op *op = arg;
 	const struct container *c = container_get(op->life->state, op->id);
@@ -62,7 +66,8 @@ static void runtime_deleted(void *arg, const struct runtime_result *result UNUSE
 		map_set(&op->life->cleaned, op->id, op->life);
 	} else if (c && c->state == CONTAINER_STARTING) {
 		/* a start that failed has to end in EXITED all the same: what follows that, and a removal, try again */
-		log_warn(&(struct log_ctx){ .op = op->name, .container = op->id }, "not cleaned up yet: %s", err->msg);
+		log_warn(&(struct log_ctx){ .op = op->name, .container = op->id },
+		         "not cleaned up yet: %s", err->msg);
 		err = NULL;
 	}
 	op_step_done(op, err);
@@ -91,7 +96,8 @@ enum step container_runtime_delete(struct op *op, const struct container *c)
 	call.info = runtime_find(life->args.runtime, c->runtime, &err);
 	if (!call.info || runtime_usable(call.info, &err) < 0) {
 		/* the handler was taken away: what is left of the container goes with its cgroup and its files */
-		log_warn(&(struct log_ctx){ .op = op->name, .container = c->id }, "removed without its runtime: %s", err.msg);
+		log_warn(&(struct log_ctx){ .op = op->name, .container = c->id },
+		         "removed without its runtime: %s", err.msg);
 		monitor_forget(life->args.monitors, c->id);
 		return STEP_DONE;
 	}
@@ -209,7 +215,8 @@ static enum step removing_run(struct op *op)
 	const struct container *c = remaining(op);
 	const rec_Removing msg = { .id = op->id };
 
-	return c && c->state == CONTAINER_EXITED ? op_record(op, RECORD_CONTAINER_REMOVING, &msg) : STEP_DONE;
+	return c && c->state == CONTAINER_EXITED ? op_record(op, RECORD_CONTAINER_REMOVING, &msg)
+	                                         : STEP_DONE;
 }
 
 static enum step files_run(struct op *op)

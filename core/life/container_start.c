@@ -17,7 +17,7 @@ struct container_start {
 	struct op op;
 	bool own_turn;
 	struct bundle bundle;
-	char **head;	/* the runtime's argv */
+	char **head;    /* the runtime's argv */
 	char **cgroups; /* the container's cgroup in every hierarchy */
 	pid_t pid;
 	uint64_t start_ticks;
@@ -67,15 +67,17 @@ static enum step starting_run(struct op *op)
 	if (!c || !sb)
 		return op_fail(op, CODE_NOT_FOUND, "container \"%s\" not found", op->id);
 	if (c->state != CONTAINER_CREATED)
-		return op_fail(op, CODE_FAILED_PRECONDITION, "container %.12s is %s, not created", op->id,
-			       container_state_name(c->state));
+		return op_fail(op, CODE_FAILED_PRECONDITION, "container %.12s is %s, not created",
+		               op->id, container_state_name(c->state));
 	if (sb->state != SANDBOX_READY && !c->hidden)
-		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s is not ready", op->sandbox_id);
+		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s is not ready",
+		               op->sandbox_id);
 	if (!c->hidden && sandbox_is_lost(life, sb)) {
 		/* kubelet makes it anew only once it is not ready */
 		op_start(life, sandbox_stop_new(sb, false));
-		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s has lost its namespaces: it is stopped",
-			       op->sandbox_id);
+		return op_fail(op, CODE_FAILED_PRECONDITION,
+		               "pod sandbox %.12s has lost its namespaces: it is stopped",
+		               op->sandbox_id);
 	}
 	memcpy(boot_id.bytes, life->boot_id, sizeof(life->boot_id));
 	map_set(&life->starting, op->id, op);
@@ -139,7 +141,8 @@ static enum step create_run(struct op *op)
 
 	if (!info || runtime_usable(info, op_err(op)) < 0)
 		return STEP_FAIL;
-	if (bundle_names(&cs->bundle, life->state_dir, op->id, op_err(op)) < 0 || op_lock(op) == STEP_FAIL)
+	if (bundle_names(&cs->bundle, life->state_dir, op->id, op_err(op)) < 0 ||
+	    op_lock(op) == STEP_FAIL)
 		return STEP_FAIL;
 	cs->head = runtime_argv_head(life->args.runtime, info, c->cgroups_path);
 	cs->cgroups = cgroup_directories(life, c->cgroups_path, op_err(op));
@@ -207,7 +210,8 @@ static enum step start_run(struct op *op)
 {
 	const struct life_args *args = &op->life->args;
 
-	monitor_run_start(args->monitors, op->id, -1, args->config->runtime_timeout_ms, started, op);
+	monitor_run_start(args->monitors, op->id, -1, args->config->runtime_timeout_ms, started,
+	                  op);
 	return op_busy(op);
 }
 
@@ -236,7 +240,8 @@ static const struct op_step start_steps[] = {
 };
 /* clang-format on */
 
-struct op *container_start_new(struct life *life UNUSED, const char *id, const char *sandbox_id, bool own_turn)
+struct op *container_start_new(struct life *life UNUSED, const char *id, const char *sandbox_id,
+                               bool own_turn)
 {
 	struct container_start *cs = xcalloc(1, sizeof(*cs));
 
@@ -251,7 +256,8 @@ struct op *container_start_new(struct life *life UNUSED, const char *id, const c
 	return &cs->op;
 }
 
-void life_container_start(struct life *life, const char *id, int64_t deadline_ns, struct life_wait *wait)
+void life_container_start(struct life *life, const char *id, int64_t deadline_ns,
+                          struct life_wait *wait)
 {
 	struct err err = { 0 };
 	const struct container *c = container_find(life->state, id, &err);

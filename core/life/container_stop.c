@@ -20,15 +20,15 @@
 #include "core/base/sys.h"
 #include "core/life/life_internal.h"
 
-#define KILL_AGAIN_MS	2000
+#define KILL_AGAIN_MS     2000
 #define CATCH_POLL_MIN_MS 20
 #define CATCH_POLL_MAX_MS 1000
-#define SETTLED_MS	  2000 /* a runtime has exec'd by then */
+#define SETTLED_MS        2000 /* a runtime has exec'd by then */
 
 struct container_stop {
 	struct op op;
 	bool own_turn;
-	bool asked;	  /* the signal of this op went out and was caught */
+	bool asked;       /* the signal of this op went out and was caught */
 	bool other_asked; /* another op's did */
 	int64_t timeout_ms, kill_at_ns;
 	int64_t poll_ms;       /* until init has a handler */
@@ -57,13 +57,18 @@ int signal_parse(const char *text)
 		const char *name;
 		int number;
 	} names[] = {
-		{ "HUP", SIGHUP },   { "INT", SIGINT },	  { "QUIT", SIGQUIT }, { "ILL", SIGILL },   { "TRAP", SIGTRAP },
-		{ "ABRT", SIGABRT }, { "BUS", SIGBUS },	  { "FPE", SIGFPE },   { "KILL", SIGKILL }, { "USR1", SIGUSR1 },
-		{ "SEGV", SIGSEGV }, { "USR2", SIGUSR2 }, { "PIPE", SIGPIPE }, { "ALRM", SIGALRM }, { "TERM", SIGTERM },
-		{ "CHLD", SIGCHLD }, { "CONT", SIGCONT }, { "STOP", SIGSTOP }, { "TSTP", SIGTSTP }, { "TTIN", SIGTTIN },
-		{ "TTOU", SIGTTOU }, { "URG", SIGURG },	  { "XCPU", SIGXCPU }, { "XFSZ", SIGXFSZ }, { "VTALRM", SIGVTALRM },
-		{ "PROF", SIGPROF }, { "WINCH", SIGWINCH }, { "IO", SIGIO },   { "PWR", SIGPWR },   { "SYS", SIGSYS },
-		{ "IOT", SIGABRT },  { "CLD", SIGCHLD },  { "POLL", SIGIO },   { "STKFLT", 16 },
+		{ "HUP", SIGHUP },       { "INT", SIGINT },   { "QUIT", SIGQUIT },
+		{ "ILL", SIGILL },       { "TRAP", SIGTRAP }, { "ABRT", SIGABRT },
+		{ "BUS", SIGBUS },       { "FPE", SIGFPE },   { "KILL", SIGKILL },
+		{ "USR1", SIGUSR1 },     { "SEGV", SIGSEGV }, { "USR2", SIGUSR2 },
+		{ "PIPE", SIGPIPE },     { "ALRM", SIGALRM }, { "TERM", SIGTERM },
+		{ "CHLD", SIGCHLD },     { "CONT", SIGCONT }, { "STOP", SIGSTOP },
+		{ "TSTP", SIGTSTP },     { "TTIN", SIGTTIN }, { "TTOU", SIGTTOU },
+		{ "URG", SIGURG },       { "XCPU", SIGXCPU }, { "XFSZ", SIGXFSZ },
+		{ "VTALRM", SIGVTALRM }, { "PROF", SIGPROF }, { "WINCH", SIGWINCH },
+		{ "IO", SIGIO },         { "PWR", SIGPWR },   { "SYS", SIGSYS },
+		{ "IOT", SIGABRT },      { "CLD", SIGCHLD },  { "POLL", SIGIO },
+		{ "STKFLT", 16 },
 	};
 	/* the kernel's numbers: libc keeps some real-time signals for itself, containers do not care */
 	enum { KERNEL_RTMIN = 34, KERNEL_RTMAX = 64 };
@@ -80,9 +85,11 @@ int signal_parse(const char *text)
 		return KERNEL_RTMIN;
 	if (streq(text, "RTMAX"))
 		return KERNEL_RTMAX;
-	if (starts_with(text, "RTMIN+") && str_u64(str_of(text + 6), KERNEL_RTMAX - KERNEL_RTMIN, &number) == 0)
+	if (starts_with(text, "RTMIN+") &&
+	    str_u64(str_of(text + 6), KERNEL_RTMAX - KERNEL_RTMIN, &number) == 0)
 		return KERNEL_RTMIN + (int)number;
-	if (starts_with(text, "RTMAX-") && str_u64(str_of(text + 6), KERNEL_RTMAX - KERNEL_RTMIN, &number) == 0)
+	if (starts_with(text, "RTMAX-") &&
+	    str_u64(str_of(text + 6), KERNEL_RTMAX - KERNEL_RTMIN, &number) == 0)
 		return KERNEL_RTMAX - (int)number;
 	return -1;
 }
@@ -94,7 +101,7 @@ static void send_signal(const struct container *c, int signal)
 	uint64_t ticks;
 
 	if (pidfd < 0 || proc_start_ticks(c->pid, &ticks) < 0 || ticks != c->start_ticks)
-		return; /* gone: its exit is on its way */
+		return;                               /* gone: its exit is on its way */
 	ignore(sys_pidfd_send_signal(pidfd, signal)); /* the wait that follows tells */
 }
 
@@ -102,7 +109,8 @@ static void send_signal(const struct container *c, int signal)
 static void ask(struct container_stop *cs, const struct container *c)
 {
 	uint64_t dev = 0, ino = 0;
-	bool alone = !c->shared_pid; /* init of its own PID namespace: what it does not catch is discarded */
+	bool alone =
+		!c->shared_pid; /* init of its own PID namespace: what it does not catch is discarded */
 
 	if (proc_program(c->pid, &dev, &ino) < 0)
 		alone = false; /* it has ended, or is none of ours: one signal, whatever becomes of it */
@@ -152,8 +160,8 @@ static enum step ask_run(struct op *op)
 	}
 	cs->signal = signal_parse(c->stop_signal);
 	if (cs->signal < 0) {
-		log_warn(&(struct log_ctx){ .op = op->name, .container = op->id }, "unknown stop signal \"%s\": SIGTERM is sent",
-			 c->stop_signal);
+		log_warn(&(struct log_ctx){ .op = op->name, .container = op->id },
+		         "unknown stop signal \"%s\": SIGTERM is sent", c->stop_signal);
 		cs->signal = SIGTERM;
 	}
 	if (cs->timeout_ms <= 0)
@@ -168,7 +176,8 @@ static enum step wait_run(struct op *op)
 	const struct container *c = container_get(op->life->state, op->id);
 	int64_t now = clock_boot_ns(), wake_ns;
 
-	if (!c || c->state == CONTAINER_EXITED || c->state == CONTAINER_REMOVING || container_is_tombstone(c))
+	if (!c || c->state == CONTAINER_EXITED || c->state == CONTAINER_REMOVING ||
+	    container_is_tombstone(c))
 		return STEP_DONE;
 	if (op->cancelled)
 		return op_fail(op, CODE_CANCELLED, "container %.12s has not exited yet", op->id);
@@ -186,7 +195,8 @@ static enum step wait_run(struct op *op)
 		/* the usual one dies at once; one that does not is in D state, and named */
 		if (c->pid && cs->kills++ == 1)
 			log_warn(&(struct log_ctx){ .op = op->name, .container = op->id },
-				 "init %d does not die of SIGKILL: it hangs in the kernel", (int)c->pid);
+			         "init %d does not die of SIGKILL: it hangs in the kernel",
+			         (int)c->pid);
 		cs->kill_at_ns = now + KILL_AGAIN_MS * NS_PER_MS;
 	}
 	cs->poll_ms = MIN(MAX(2 * cs->poll_ms, CATCH_POLL_MIN_MS), CATCH_POLL_MAX_MS);
@@ -205,7 +215,8 @@ static const struct op_step stop_steps[] = {
 };
 /* clang-format on */
 
-struct op *container_stop_new(struct life *life UNUSED, const struct container *c, int64_t timeout_ms, bool own_turn)
+struct op *container_stop_new(struct life *life UNUSED, const struct container *c,
+                              int64_t timeout_ms, bool own_turn)
 {
 	struct container_stop *cs = xcalloc(1, sizeof(*cs));
 
@@ -221,7 +232,8 @@ struct op *container_stop_new(struct life *life UNUSED, const struct container *
 	return &cs->op;
 }
 
-void life_container_stop(struct life *life, const char *id, int64_t timeout_ms, struct life_wait *wait)
+void life_container_stop(struct life *life, const char *id, int64_t timeout_ms,
+                         struct life_wait *wait)
 {
 	struct err err = { 0 };
 	const struct container *c = container_find(life->state, id, &err);

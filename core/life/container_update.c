@@ -72,7 +72,8 @@ static void merge(yyjson_mut_doc *doc, yyjson_mut_val *into, yyjson_val *from)
 			continue;
 		}
 		yyjson_mut_obj_remove_key(into, yyjson_get_str(key));
-		yyjson_mut_obj_add(into, yyjson_val_mut_copy(doc, key), yyjson_val_mut_copy(doc, value));
+		yyjson_mut_obj_add(into, yyjson_val_mut_copy(doc, key),
+		                   yyjson_val_mut_copy(doc, value));
 	}
 }
 
@@ -91,7 +92,9 @@ static enum step spec_resources(struct op *op, const char *oci_json)
 	    bundle_read_config(&bundle, &config, &len, op_err(op)) < 0)
 		return STEP_FAIL;
 	doc = json_parse(config, len, BUNDLE_CONFIG_MAX_BYTES, "config.json", op_err(op));
-	update = doc ? json_parse(oci_json, strlen(oci_json), BUNDLE_CONFIG_MAX_BYTES, "resources", op_err(op)) : NULL;
+	update = doc ? json_parse(oci_json, strlen(oci_json), BUNDLE_CONFIG_MAX_BYTES, "resources",
+	                          op_err(op))
+	             : NULL;
 	if (!update)
 		return STEP_FAIL;
 	out = yyjson_doc_mut_copy(doc, NULL);
@@ -133,7 +136,8 @@ static enum step runtime_run(struct op *op)
 	call.timeout_ms = life->args.config->runtime_timeout_ms;
 	call.done = updated;
 	call.arg = op;
-	if (runtime_update(life->args.runtime, &call, cu->oci_json, strlen(cu->oci_json), op_err(op)) < 0)
+	if (runtime_update(life->args.runtime, &call, cu->oci_json, strlen(cu->oci_json),
+	                   op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
@@ -171,8 +175,8 @@ static const struct op_step update_steps[] = {
 };
 /* clang-format on */
 
-void life_container_update(struct life *life, const char *id, struct bytes resources, const char *oci_json,
-			   struct life_wait *wait)
+void life_container_update(struct life *life, const char *id, struct bytes resources,
+                           const char *oci_json, struct life_wait *wait)
 {
 	struct err err = { 0 };
 	const struct container *c = container_find(life->state, id, &err);
@@ -187,7 +191,8 @@ void life_container_update(struct life *life, const char *id, struct bytes resou
 	memcpy(cu->op.sandbox_id, c->sandbox_id, ID_SIZE);
 	cu->oci_json = xstrdup(oci_json);
 	if (resources.len)
-		cu->edit.resources = (struct bytes){ .data = xmemdup(resources.data, resources.len), .len = resources.len };
+		cu->edit.resources = (struct bytes){ .data = xmemdup(resources.data, resources.len),
+			                             .len = resources.len };
 	cu->op.name = "UpdateContainerResources";
 	cu->op.steps = update_steps;
 	cu->op.nsteps = ARRAY_SIZE(update_steps);
@@ -208,7 +213,8 @@ static enum step reopen_run(struct op *op)
 	const struct container *c = container_get(op->life->state, op->id);
 
 	if (!c || c->state != CONTAINER_RUNNING)
-		return op_fail(op, CODE_FAILED_PRECONDITION, "container %.12s is not running", op->id);
+		return op_fail(op, CODE_FAILED_PRECONDITION, "container %.12s is not running",
+		               op->id);
 	if (!c->log_path[0])
 		return STEP_DONE;
 	monitor_reopen_log(op->life->args.monitors, op->id, reopened, op);

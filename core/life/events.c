@@ -43,7 +43,8 @@ void events_free(struct events *events)
 	free(events);
 }
 
-void events_push(struct events *events, enum event_kind kind, const char *container_id, const char *sandbox_id, int64_t time_ns)
+void events_push(struct events *events, enum event_kind kind, const char *container_id,
+                 const char *sandbox_id, int64_t time_ns)
 {
 	struct event *ev = &events->ring[events->next % EVENTS_MAX];
 
@@ -67,13 +68,15 @@ void events_unsubscribe(struct events_reader *reader)
 		list_remove(&reader->link);
 }
 
-int events_next(struct events *events, struct events_reader *reader, struct event *ret, struct err *err)
+int events_next(struct events *events, struct events_reader *reader, struct event *ret,
+                struct err *err)
 {
 	if (reader->next >= events->next)
 		return 0;
 	if (events->next - reader->next > EVENTS_MAX)
-		return err_set(err, CODE_OUT_OF_RANGE, "event stream fell behind: %llu events lost, list again",
-			       (unsigned long long)(events->next - reader->next - EVENTS_MAX));
+		return err_set(err, CODE_OUT_OF_RANGE,
+		               "event stream fell behind: %llu events lost, list again",
+		               (unsigned long long)(events->next - reader->next - EVENTS_MAX));
 	*ret = events->ring[reader->next++ % EVENTS_MAX];
 	return 1;
 }

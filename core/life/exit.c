@@ -21,7 +21,7 @@
 #include "core/life/life_internal.h"
 
 #define RESCAN_MS 1000
-#define REAP_MS	  20 /* an adopted process's status: how often, */
+#define REAP_MS   20  /* an adopted process's status: how often, */
 #define REAP_MAX  100 /* and how often at most, is looked whether its new parent has waited for it */
 
 static const char *exit_reason(const struct exit_record *rec)
@@ -48,7 +48,8 @@ static int append_exited(struct life *life, const char *id, const rec_ContainerE
 	return -1;
 }
 
-static enum exit_verdict append_record(struct life *life, const struct container *c, const struct exit_record *rec)
+static enum exit_verdict append_record(struct life *life, const struct container *c,
+                                       const struct exit_record *rec)
 {
 	const rec_ContainerExited msg = {
 		.id = (char *)c->id,
@@ -61,7 +62,8 @@ static enum exit_verdict append_record(struct life *life, const struct container
 	return append_exited(life, c->id, &msg) < 0 ? EXIT_IN_FLIGHT : EXIT_APPENDED;
 }
 
-enum exit_verdict life_exit_unknown(struct life *life, const char *id, int code, const char *reason, const char *message)
+enum exit_verdict life_exit_unknown(struct life *life, const char *id, int code, const char *reason,
+                                    const char *message)
 {
 	const rec_ContainerExited msg = {
 		.id = (char *)id,
@@ -77,7 +79,8 @@ enum exit_verdict life_exit_unknown(struct life *life, const char *id, int code,
 }
 
 /* STARTING without a start op: the daemon died in between. What the monitor saw decides. */
-static enum exit_verdict append_started(struct life *life, const struct container *c, const struct exit_record *rec)
+static enum exit_verdict append_started(struct life *life, const struct container *c,
+                                        const struct exit_record *rec)
 {
 	const rec_ContainerRunning running = {
 		.id = (char *)c->id,
@@ -88,9 +91,13 @@ static enum exit_verdict append_started(struct life *life, const struct containe
 	struct err err = { 0 };
 
 	if (!rec->started_ns)
-		return life_exit_unknown(life, c->id, 128, "StartError", "the daemon was restarted while the container was started");
-	if (!journal_append(life->journal, RECORD_CONTAINER_RUNNING, RECORD_SYNCED, &running, &err)) {
-		log_warn(&(struct log_ctx){ .container = c->id }, "start not recorded yet: %s", err.msg);
+		return life_exit_unknown(
+			life, c->id, 128, "StartError",
+			"the daemon was restarted while the container was started");
+	if (!journal_append(life->journal, RECORD_CONTAINER_RUNNING, RECORD_SYNCED, &running,
+	                    &err)) {
+		log_warn(&(struct log_ctx){ .container = c->id }, "start not recorded yet: %s",
+		         err.msg);
 		if (!loop_timer_armed(&life->rescan))
 			loop_timer_arm_in(life->loop, &life->rescan, RESCAN_MS);
 		return EXIT_IN_FLIGHT;
@@ -122,7 +129,8 @@ enum exit_verdict life_exit(void *arg, const char *id, const struct exit_record 
 		return EXIT_IN_FLIGHT; /* kept beside the record that could not be followed */
 	if (!c) {
 		if (log_limit_pass(&life->unknown_limit))
-			log_warn(&(struct log_ctx){ .container = id }, "exit record of an unknown container set aside");
+			log_warn(&(struct log_ctx){ .container = id },
+			         "exit record of an unknown container set aside");
 		return EXIT_UNKNOWN;
 	}
 	switch (c->state) {
@@ -148,7 +156,8 @@ enum exit_verdict life_exit(void *arg, const char *id, const struct exit_record 
 	case CONTAINER_STATES:
 		break;
 	}
-	if (life_exit_unknown(life, id, 255, "Unknown", "the exit record is damaged") == EXIT_IN_FLIGHT)
+	if (life_exit_unknown(life, id, 255, "Unknown", "the exit record is damaged") ==
+	    EXIT_IN_FLIGHT)
 		return EXIT_IN_FLIGHT;
 	return EXIT_BAD;
 }
@@ -199,7 +208,8 @@ static void adopted_drop(struct life *life, const char *id)
 
 static void adopted_look(void *arg)
 {
-	static const char lost[] = "its monitor was killed: the exit code is not known, and output after that is lost";
+	static const char lost[] =
+		"its monitor was killed: the exit code is not known, and output after that is lost";
 	struct adopted *a = arg;
 	struct life *life = a->life;
 	const struct container *c = container_get(life->state, a->id);
@@ -222,7 +232,9 @@ static void adopted_look(void *arg)
 			.message = (char *)"its monitor was killed: output after that is lost",
 		};
 
-		ignore(append_exited(life, c->id, &msg)); /* a refused append arms the rescan, which looks again */
+		ignore(append_exited(
+			life, c->id,
+			&msg)); /* a refused append arms the rescan, which looks again */
 	} else {
 		life_exit_unknown(life, c->id, 255, "MonitorLost", lost);
 	}
@@ -253,21 +265,25 @@ void life_adopt(struct life *life, const struct container *c)
 	a->pidfd = sys_pidfd_open(c->pid, 0);
 	/* the pid may have been taken over between the probe and the open: the start time tells */
 	if (a->pidfd >= 0 && proc_is_alive(c->pid, c->start_ticks))
-		a->io = loop_io_new(life->loop, a->pidfd, EPOLLIN, adopted_ended, a, "adopted container", &err);
+		a->io = loop_io_new(life->loop, a->pidfd, EPOLLIN, adopted_ended, a,
+		                    "adopted container", &err);
 	if (!a->io) {
 		if (a->pidfd >= 0)
 			close(a->pidfd);
 		free(a);
-		life_exit_unknown(life, c->id, 255, "Unknown", "neither its monitor nor an exit record was left");
+		life_exit_unknown(life, c->id, 255, "Unknown",
+		                  "neither its monitor nor an exit record was left");
 		return;
 	}
 	ignore(!map_insert(&life->adopted, c->id, a)); /* not there: looked above */
-	log_warn(&(struct log_ctx){ .container = c->id }, "its monitor is gone: adopted, its output from here on is lost");
+	log_warn(&(struct log_ctx){ .container = c->id },
+	         "its monitor is gone: adopted, its output from here on is lost");
 }
 
 void life_probe(struct life *life, const struct container *c)
 {
-	if (c->state != CONTAINER_RUNNING || map_find(&life->exiting, c->id) || map_find(&life->adopted, c->id))
+	if (c->state != CONTAINER_RUNNING || map_find(&life->exiting, c->id) ||
+	    map_find(&life->adopted, c->id))
 		return;
 	if (monitor_lock_held(life->args.monitors, c->id))
 		return;
@@ -277,7 +293,8 @@ void life_probe(struct life *life, const struct container *c)
 	if (proc_is_alive(c->pid, c->start_ticks))
 		life_adopt(life, c);
 	else
-		life_exit_unknown(life, c->id, 255, "Unknown", "neither its monitor nor an exit record was left");
+		life_exit_unknown(life, c->id, 255, "Unknown",
+		                  "neither its monitor nor an exit record was left");
 }
 
 /* --- release */
@@ -298,8 +315,8 @@ void life_exit_released(struct life *life, const struct container *c)
 			op_resume(wait->op, STEP_WAIT);
 		}
 	}
-	log_info(&(struct log_ctx){ .container = c->id, .sandbox = c->sandbox_id }, "exited %d%s%s", c->exit_code,
-		 c->reason[0] ? " " : "", c->reason);
+	log_info(&(struct log_ctx){ .container = c->id, .sandbox = c->sandbox_id }, "exited %d%s%s",
+	         c->exit_code, c->reason[0] ? " " : "", c->reason);
 }
 
 void life_adopted_retry(struct life *life)

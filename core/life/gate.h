@@ -57,25 +57,26 @@ const char *gate_kind_name(enum gate_kind kind); /* "exited" */
 /* What a request may change on its way down the chain: the OCI spec (container_create) or resources (the update requests).
  * Owned by the operation; each plugin's answer is applied by the gate before the next plugin is called. */
 struct gate_edit {
-	char *spec_json; /* heap; the gate replaces it */
+	char *spec_json;        /* heap; the gate replaces it */
 	struct bytes resources; /* CRI LinuxContainerResources */
-	pid_t pid;		/* container_start: the created init */
+	pid_t pid;              /* container_start: the created init */
 };
 
 struct gate_call {
 	uint64_t id; /* answers name it */
 	enum gate_kind kind;
-	char sandbox_id[ID_SIZE]; /* look it up in state: tombstones are found too */
+	char sandbox_id[ID_SIZE];   /* look it up in state: tombstones are found too */
 	char container_id[ID_SIZE]; /* "" for pod calls */
-	uint64_t seq;		    /* owed notifications: what the ack moves the cursor to */
-	struct gate_edit *edit;	    /* requests that may change something, else NULL */
+	uint64_t seq;               /* owed notifications: what the ack moves the cursor to */
+	struct gate_edit *edit;     /* requests that may change something, else NULL */
 };
 
 /* One object of a Synchronize: as which the plugin shall see it. */
 struct gate_view {
 	char id[ID_SIZE];
 	bool is_sandbox;
-	enum container_state as; /* containers: CREATED, RUNNING, or EXITED = CONTAINER_STOPPED with its exit code */
+	enum container_state
+		as; /* containers: CREATED, RUNNING, or EXITED = CONTAINER_STOPPED with its exit code */
 };
 
 struct gate_snapshot {

@@ -10,7 +10,8 @@ static bool open_ready(void *arg UNUSED)
 	return true;
 }
 
-static void open_synchronize(void *arg UNUSED, uint32_t conn UNUSED, const struct gate_snapshot *snapshot UNUSED)
+static void open_synchronize(void *arg UNUSED, uint32_t conn UNUSED,
+                             const struct gate_snapshot *snapshot UNUSED)
 {
 	ensure(!"synchronize without a connection");
 }

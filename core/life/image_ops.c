@@ -149,7 +149,8 @@ static uint64_t append_image(struct life *life, const struct pull_result *result
 	return journal_append(life->journal, RECORD_IMAGE_ADDED, RECORD_SYNCED, &msg, err);
 }
 
-static void job_done(void *arg, const struct err *err, const struct pull_result *results, size_t nresults)
+static void job_done(void *arg, const struct err *err, const struct pull_result *results,
+                     size_t nresults)
 {
 	struct op *op = arg;
 	struct image_add *ia = add_of(op);
@@ -179,7 +180,9 @@ static void job_done(void *arg, const struct err *err, const struct pull_result 
 
 static enum step job_run(struct op *op)
 {
-	static const struct image_job_ops ops = { .progress = job_progress, .pin = job_pin, .done = job_done };
+	static const struct image_job_ops ops = { .progress = job_progress,
+		                                  .pin = job_pin,
+		                                  .done = job_done };
 	struct image_add *ia = add_of(op);
 	struct life *life = op->life;
 	struct image_job_args args = {
@@ -260,7 +263,8 @@ void life_image_import(struct life *life, const struct life_import *import, stru
 }
 
 /* Two clients that ask for the same thing share one pull: same reference, same credentials and hosts (D7 for images). */
-static struct image_add *find_pull(struct life *life, const struct life_pull *pull, const char *name)
+static struct image_add *find_pull(struct life *life, const struct life_pull *pull,
+                                   const char *name)
 {
 	list_for_each(l, &life->image_jobs) {
 		struct image_add *ia = list_entry(l, struct image_add, link);
@@ -319,7 +323,8 @@ static bool is_pinned(const struct life *life, const char *key)
 static bool trash(struct life *life, const char *kind, const char *hex)
 {
 	cleanup_free char *from = xasprintf("%s/%s/%s", life->root, kind, hex);
-	cleanup_free char *to = xasprintf("%s/trash/%s.%llu", life->root, hex, (unsigned long long)++life->op_serial);
+	cleanup_free char *to = xasprintf("%s/trash/%s.%llu", life->root, hex,
+	                                  (unsigned long long)++life->op_serial);
 
 	if (rename(from, to) == 0)
 		return true;
@@ -333,7 +338,8 @@ static size_t trash_layers(struct life *life, char *const *layers)
 	size_t n = 0;
 
 	for (; layers && *layers; layers++)
-		if (!store_layer_used(&life->state->images, *layers, NULL) && !is_pinned(life, *layers))
+		if (!store_layer_used(&life->state->images, *layers, NULL) &&
+		    !is_pinned(life, *layers))
 			n += trash(life, "layers", hex_of(*layers));
 	return n;
 }
@@ -386,7 +392,8 @@ static enum step trash_delete_run(struct op *op)
 		names[i] = path;
 		ops[i] = (struct mount_op){ .kind = MOUNT_REMOVE_TREE, .target = path };
 	}
-	if (mount_run(op->life->loop, ops, n, -1, 10 * CLEANUP_TIMEOUT_MS, op_step_done, op, op_err(op)) < 0)
+	if (mount_run(op->life->loop, ops, n, -1, 10 * CLEANUP_TIMEOUT_MS, op_step_done, op,
+	              op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
@@ -511,7 +518,8 @@ void life_image_unused(struct life *life, const char *image_id)
 
 /* --- what a start finds */
 
-static void trash_all(struct life *life, const char *kind, bool (*is_wanted)(const struct life *life, const char *name))
+static void trash_all(struct life *life, const char *kind,
+                      bool (*is_wanted)(const struct life *life, const char *name))
 {
 	cleanup_free char *dir = xasprintf("%s/%s", life->root, kind);
 	cleanup(strv_free) char **names = NULL;

@@ -47,7 +47,8 @@ void inbox_free(struct inbox *inbox)
 		return;
 	loop_defer_cancel(&inbox->defer);
 	while (!list_empty(&inbox->messages)) {
-		struct inbox_msg *msg = list_entry(list_pop_front(&inbox->messages), struct inbox_msg, link);
+		struct inbox_msg *msg =
+			list_entry(list_pop_front(&inbox->messages), struct inbox_msg, link);
 
 		bytes_release(&msg->resources);
 		free(msg);
@@ -75,15 +76,20 @@ void inbox_post(struct inbox *inbox, const struct inbox_msg *msg)
 
 void inbox_connected(struct inbox *inbox, uint32_t conn, const char *name, bool preinstalled)
 {
-	struct inbox_msg msg = { .kind = INBOX_CONNECTED, .conn = conn, .preinstalled = preinstalled };
+	struct inbox_msg msg = { .kind = INBOX_CONNECTED,
+		                 .conn = conn,
+		                 .preinstalled = preinstalled };
 
-	ensure(str_copy(msg.name, sizeof(msg.name), name) == 0); /* names are checked at registration */
+	ensure(str_copy(msg.name, sizeof(msg.name), name) ==
+	       0); /* names are checked at registration */
 	inbox_post(inbox, &msg);
 }
 
 void inbox_answer(struct inbox *inbox, uint32_t conn, uint64_t call, const struct err *refused)
 {
-	struct inbox_msg msg = { .kind = INBOX_ANSWER, .conn = conn, .call = call, .refused = refused != NULL };
+	struct inbox_msg msg = {
+		.kind = INBOX_ANSWER, .conn = conn, .call = call, .refused = refused != NULL
+	};
 
 	if (refused)
 		msg.err = *refused;

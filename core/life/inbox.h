@@ -17,9 +17,9 @@
 
 enum inbox_kind {
 	INBOX_CONNECTED, /* registered and configured: wants its Synchronize */
-	INBOX_ANSWER,	 /* to a call, or to Synchronize (call 0) */
-	INBOX_CLOSED,	 /* the connection is gone; nothing of it follows */
-	INBOX_UPDATE,	 /* unsolicited container update */
+	INBOX_ANSWER,    /* to a call, or to Synchronize (call 0) */
+	INBOX_CLOSED,    /* the connection is gone; nothing of it follows */
+	INBOX_UPDATE,    /* unsolicited container update */
 	INBOX_EVICT,
 };
 
@@ -27,18 +27,19 @@ struct inbox_msg {
 	struct list link;
 	enum inbox_kind kind;
 	uint32_t conn;
-	char name[128];	    /* CONNECTED: "10-logger" */
-	bool preinstalled;  /* CONNECTED */
-	bool required;	    /* CONNECTED: a request it does not answer is refused */
-	int64_t call_timeout_ms, sync_timeout_ms; /* CONNECTED: its own deadlines; 0: the defaults */
-	uint64_t call;	    /* ANSWER */
-	bool refused;	    /* ANSWER: err says why */
+	char name[128];    /* CONNECTED: "10-logger" */
+	bool preinstalled; /* CONNECTED */
+	bool required;     /* CONNECTED: a request it does not answer is refused */
+	int64_t call_timeout_ms,
+		sync_timeout_ms; /* CONNECTED: its own deadlines; 0: the defaults */
+	uint64_t call;           /* ANSWER */
+	bool refused;            /* ANSWER: err says why */
 	struct err err;
 	char container_id[ID_SIZE]; /* UPDATE, EVICT */
-	struct bytes resources;	    /* UPDATE: CRI LinuxContainerResources */
-	bool ignore_failure;	    /* UPDATE */
-	char reason[256];	    /* EVICT, CLOSED */
-	uint64_t reply_token;	    /* UPDATE: nri's own, told back through its completion */
+	struct bytes resources;     /* UPDATE: CRI LinuxContainerResources */
+	bool ignore_failure;        /* UPDATE */
+	char reason[256];           /* EVICT, CLOSED */
+	uint64_t reply_token;       /* UPDATE: nri's own, told back through its completion */
 };
 
 struct inbox;
@@ -51,7 +52,8 @@ void inbox_read(struct inbox *inbox, void (*fn)(void *arg, struct inbox_msg *msg
 void inbox_post(struct inbox *inbox, const struct inbox_msg *msg);
 
 void inbox_connected(struct inbox *inbox, uint32_t conn, const char *name, bool preinstalled);
-void inbox_answer(struct inbox *inbox, uint32_t conn, uint64_t call, const struct err *refused); /* NULL: passed */
+void inbox_answer(struct inbox *inbox, uint32_t conn, uint64_t call,
+                  const struct err *refused); /* NULL: passed */
 void inbox_closed(struct inbox *inbox, uint32_t conn, const char *why);
 
 #endif

@@ -49,7 +49,8 @@ static void inbox_message(void *arg, struct inbox_msg *msg)
 	case INBOX_UPDATE:
 	case INBOX_EVICT:
 		log_warn(&(struct log_ctx){ .container = msg->container_id },
-			 "a plugin asked for an %s, which this version does not do", msg->kind == INBOX_EVICT ? "eviction" : "update");
+		         "a plugin asked for an %s, which this version does not do",
+		         msg->kind == INBOX_EVICT ? "eviction" : "update");
 		break;
 	}
 }
@@ -58,9 +59,10 @@ struct life *life_new(const struct life_args *args)
 {
 	struct life *life;
 
-	ensure(args->loop && args->config && args->state && args->journal && args->spool && args->monitors && args->events &&
-	       args->inbox && args->builder.build);
-	ensure(args->gate.ready && args->gate.synchronize && args->gate.call && args->gate.forget && args->gate.close && args->gate.subscribed);
+	ensure(args->loop && args->config && args->state && args->journal && args->spool &&
+	       args->monitors && args->events && args->inbox && args->builder.build);
+	ensure(args->gate.ready && args->gate.synchronize && args->gate.call && args->gate.forget &&
+	       args->gate.close && args->gate.subscribed);
 
 	life = xcalloc(1, sizeof(*life));
 	life->args = *args;
@@ -72,7 +74,8 @@ struct life *life_new(const struct life_args *args)
 	life->ops_dir = xasprintf("%s/ops", life->state_dir);
 	life->sandboxes_dir = xasprintf("%s/sandboxes", life->state_dir);
 	life->containers_dir = xasprintf("%s/containers", life->root);
-	ignore(proc_boot_id(life->boot_id)); /* without /proc nothing runs anyway: zeros match zeros */
+	ignore(proc_boot_id(
+		life->boot_id)); /* without /proc nothing runs anyway: zeros match zeros */
 	list_init(&life->ops);
 	list_init(&life->wait_records);
 	list_init(&life->exit_waits);
@@ -86,7 +89,8 @@ struct life *life_new(const struct life_args *args)
 	map_init(&life->cleaned);
 	old_locks_init(life);
 	life->scratch = pb_arena_new(4 * RECORD_MAX_BYTES);
-	life->op_serial = clock_real_ns() > 0 ? (uint64_t)clock_real_ns() : 1; /* names of op files differ between lives */
+	life->op_serial = clock_real_ns() > 0 ? (uint64_t)clock_real_ns()
+	                                      : 1; /* names of op files differ between lives */
 	life->unknown_limit = (struct log_limit){ .burst = 5, .interval_ms = 60000 };
 	loop_defer_init(&life->scan, scan_now, life);
 	replay_init(life);
@@ -174,7 +178,8 @@ bool life_ready(const struct life *life)
 	return !life->replay_rest && life->args.gate.ready(life->args.gate.arg);
 }
 
-void removing_plugins(const struct life *life, uint64_t mask, rec_Removing *msg, char *names[PLUGIN_MAX])
+void removing_plugins(const struct life *life, uint64_t mask, rec_Removing *msg,
+                      char *names[PLUGIN_MAX])
 {
 	msg->plugins = names;
 	msg->plugins_count = 0;
@@ -190,7 +195,8 @@ static const char *record_id(const struct life *life, const struct record *rec)
 	struct err err = { 0 };
 
 	pb_arena_reset(life->scratch);
-	if (pb_decode_msg(life->scratch, rec_Ref_fields, &ref, rec->payload, rec->len, "record", &err) < 0)
+	if (pb_decode_msg(life->scratch, rec_Ref_fields, &ref, rec->payload, rec->len, "record",
+	                  &err) < 0)
 		return NULL;
 	return ref.id;
 }
@@ -211,7 +217,8 @@ static void answer_now(void *arg)
 {
 	struct life_wait *wait = arg;
 
-	wait->done(wait->arg, wait->err.code == CODE_OK ? wait->id : NULL, wait->err.code == CODE_OK ? NULL : &wait->err);
+	wait->done(wait->arg, wait->err.code == CODE_OK ? wait->id : NULL,
+	           wait->err.code == CODE_OK ? NULL : &wait->err);
 }
 
 void life_answer(struct life_wait *wait, struct life *life, const char *id, const struct err *err)
@@ -232,7 +239,11 @@ static void op_answered(void *arg, struct op *op)
 	struct life_wait *wait = arg;
 
 	wait->op = NULL;
-	wait->done(wait->arg, op->failed ? NULL : op->answer ? op->answer : op->id, op->failed ? &op->err : NULL);
+	wait->done(wait->arg,
+	           op->failed   ? NULL
+	           : op->answer ? op->answer
+	                        : op->id,
+	           op->failed ? &op->err : NULL);
 }
 
 void life_wait_op(struct life_wait *wait, struct life *life, struct op *op)

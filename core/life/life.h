@@ -37,15 +37,15 @@ struct life;
 
 /* What the spec builder (cri/spec) is told after the rootfs is mounted. Everything borrowed. */
 struct spec_input {
-	const struct sandbox *sandbox;	   /* request, namespaces, cgroup parent */
+	const struct sandbox *sandbox;     /* request, namespaces, cgroup parent */
 	const struct container *container; /* request */
-	const char *image_config;	   /* the image's config JSON */
+	const char *image_config;          /* the image's config JSON */
 	size_t image_config_len;
-	const char *rootfs;		   /* mounted, absolute */
-	const char *sandbox_dir;	   /* resolv.conf, hostname, hosts?, shm: see sandbox_run.c */
-	const char *container_dir;	   /* durable, for image-declared volumes: <root>/containers/<id> */
-	pid_t pause_pid;		   /* pause controller: whose PID namespace is joined; else 0 */
-	pid_t target_pid;		   /* PID mode TARGET: init of the target container; else 0 */
+	const char *rootfs;        /* mounted, absolute */
+	const char *sandbox_dir;   /* resolv.conf, hostname, hosts?, shm: see sandbox_run.c */
+	const char *container_dir; /* durable, for image-declared volumes: <root>/containers/<id> */
+	pid_t pause_pid;           /* pause controller: whose PID namespace is joined; else 0 */
+	pid_t target_pid;          /* PID mode TARGET: init of the target container; else 0 */
 	const struct runtime_info *runtime; /* what this OCI runtime can carry (D10) */
 	const struct host_limits *limits;   /* what this host lets us set (D22) */
 };
@@ -95,12 +95,12 @@ struct life_sandbox {
 	uint32_t attempt;
 	struct pairs labels, annotations;
 	const char *runtime_handler; /* as requested, "" for the default */
-	struct bytes request;	     /* PodSandboxConfig as received */
+	struct bytes request;        /* PodSandboxConfig as received */
 	const char *cgroup_parent;
 	const char *hostname;
 	const char *log_dir;
 	bool host_network, host_ipc, host_pid;
-	bool pod_pid; /* one PID namespace for the pod: the pause controller */
+	bool pod_pid;                      /* one PID namespace for the pod: the pause controller */
 	struct id_maps uid_maps, gid_maps; /* empty: no user namespace */
 	char *const *dns_servers, *const *dns_searches, *const *dns_options; /* strv */
 	bool has_dns; /* a dns_config was given, even an empty one: else the host's resolv.conf is copied */
@@ -120,19 +120,21 @@ struct life_wait {
 	life_done_fn done;
 	void *arg;
 	struct loop_defer defer; /* answers that need no operation come from the loop, too */
-	char id[80]; /* of a pod or container, or "sha256:..." */
+	char id[80];             /* of a pod or container, or "sha256:..." */
 	struct err err;
 };
 /* The client went away: done will not be called. An operation nobody waits for any more is undone if it can be. */
 void life_forget(struct life_wait *wait);
 
 /* Retries of the same name join (D7). */
-void life_sandbox_run(struct life *life, const struct life_sandbox *sb, int64_t deadline_ns, struct life_wait *wait);
+void life_sandbox_run(struct life *life, const struct life_sandbox *sb, int64_t deadline_ns,
+                      struct life_wait *wait);
 /* Unknown ids are fine: idempotent. id may be a prefix. */
 void life_sandbox_stop(struct life *life, const char *id, struct life_wait *wait);
 void life_sandbox_remove(struct life *life, const char *id, struct life_wait *wait);
 /* @resources: the request's bytes, opaque. */
-void life_sandbox_update(struct life *life, const char *id, struct bytes resources, struct life_wait *wait);
+void life_sandbox_update(struct life *life, const char *id, struct bytes resources,
+                         struct life_wait *wait);
 
 /* --- containers */
 
@@ -141,24 +143,28 @@ struct life_container {
 	const char *name;
 	uint32_t attempt;
 	struct pairs labels, annotations;
-	const char *image; /* reference or id, resolved locally */
+	const char *image;    /* reference or id, resolved locally */
 	struct bytes request; /* ContainerConfig as received */
 	const char *log_path; /* absolute, or "" */
 	bool tty, stdin_open, stdin_once;
-	bool host_pid, pod_pid;	  /* PID namespace mode NODE / POD; neither: its own (or the target's) */
-	const char *target_id; /* PID mode TARGET, or NULL */
+	bool host_pid,
+		pod_pid; /* PID namespace mode NODE / POD; neither: its own (or the target's) */
+	const char *target_id;   /* PID mode TARGET, or NULL */
 	const char *stop_signal; /* NULL: the image's, else SIGTERM */
 };
 
-void life_container_create(struct life *life, const struct life_container *c, int64_t deadline_ns, struct life_wait *wait);
-void life_container_start(struct life *life, const char *id, int64_t deadline_ns, struct life_wait *wait);
+void life_container_create(struct life *life, const struct life_container *c, int64_t deadline_ns,
+                           struct life_wait *wait);
+void life_container_start(struct life *life, const char *id, int64_t deadline_ns,
+                          struct life_wait *wait);
 /* timeout_ms <= 0: SIGKILL at once. Unknown or not running: fine. */
-void life_container_stop(struct life *life, const char *id, int64_t timeout_ms, struct life_wait *wait);
+void life_container_stop(struct life *life, const char *id, int64_t timeout_ms,
+                         struct life_wait *wait);
 void life_container_remove(struct life *life, const char *id, struct life_wait *wait);
 void life_container_reopen_log(struct life *life, const char *id, struct life_wait *wait);
 /* @resources: LinuxContainerResources as received, kept opaque; @oci_json: the same as the OCI runtime takes it. */
-void life_container_update(struct life *life, const char *id, struct bytes resources, const char *oci_json,
-			   struct life_wait *wait);
+void life_container_update(struct life *life, const char *id, struct bytes resources,
+                           const char *oci_json, struct life_wait *wait);
 
 struct life_exec_result {
 	int exit_code;
@@ -172,11 +178,12 @@ struct life_exec {
 /* The container's own process with @argv (strv, copied) and without terminal. timeout_ms 0: none; past it DEADLINE_EXCEEDED, and
  * everything the exec started is killed. Output beyond 16 MiB per stream is cut. */
 void life_exec_forget(struct life_exec *exec); /* as life_forget() */
-void life_exec_sync(struct life *life, const char *id, char *const *argv, int64_t timeout_ms, struct life_exec *exec);
+void life_exec_sync(struct life *life, const char *id, char *const *argv, int64_t timeout_ms,
+                    struct life_exec *exec);
 
 /* --- images */
 struct life_import {
-	int input_fd;	  /* a tar stream; duplicated */
+	int input_fd;     /* a tar stream; duplicated */
 	const char *name; /* NULL: names from the archive */
 	void (*progress)(void *arg, const struct pull_progress *progress); /* NULL: not wanted */
 	void *arg;
@@ -196,7 +203,8 @@ void life_image_progress_drop(struct life *life, void *arg);
 /* All names and digests of the image go; unknown: fine. */
 void life_image_remove(struct life *life, const char *ref, struct life_wait *wait);
 /* By name, digest, id or prefix, among what clients may see. */
-NODISCARD const struct image *life_image_find(const struct state *state, const char *ref, struct err *err);
+NODISCARD const struct image *life_image_find(const struct state *state, const char *ref,
+                                              struct err *err);
 
 /* The image's config document, read by a worker; err NULL: text is borrowed for the call. From the loop, once. */
 typedef void (*life_text_fn)(void *arg, const char *text, size_t len, const struct err *err);
@@ -212,7 +220,8 @@ void life_image_usage(struct life *life, life_usage_fn fn, void *arg);
  */
 enum exit_verdict life_exit(void *arg, const char *id, const struct exit_record *rec);
 /* An exit nobody could record: 255 (or @code) with a reason, through the same door. */
-enum exit_verdict life_exit_unknown(struct life *life, const char *id, int code, const char *reason, const char *message);
+enum exit_verdict life_exit_unknown(struct life *life, const char *id, int code, const char *reason,
+                                    const char *message);
 
 /* For Status, dump: operations by step name, outbox. */
 NODISCARD yyjson_mut_val *life_dump(const struct life *life, yyjson_mut_doc *doc);

@@ -10,7 +10,8 @@
 #include "core/life/outbox.h"
 #include "core/state/record.pb.h"
 
-#define CHILD_TIMEOUT_MS   120000 /* our own children; OCI runtimes and CNI plugins have theirs in the configuration */
+#define CHILD_TIMEOUT_MS                                                                           \
+	120000 /* our own children; OCI runtimes and CNI plugins have theirs in the configuration */
 #define CLEANUP_TIMEOUT_MS 60000
 #define MOUNT_TIMEOUT_MS   30000
 
@@ -23,29 +24,30 @@ struct life {
 
 	/* directories, heap */
 	char *root, *state_dir;
-	char *ops_dir;	     /* <state>/ops */
-	char *sandboxes_dir; /* <state>/sandboxes/<id>: resolv.conf, hostname, shm */
+	char *ops_dir;        /* <state>/ops */
+	char *sandboxes_dir;  /* <state>/sandboxes/<id>: resolv.conf, hostname, shm */
 	char *containers_dir; /* <root>/containers/<id>: what outlives a reboot with the container */
 	uint8_t boot_id[16];
 	struct pb_arena *scratch; /* one record's id at a time */
 
-	struct list ops;	  /* struct op */
+	struct list ops;          /* struct op */
 	struct list wait_records; /* struct op.wait_link, by wait_seq */
-	struct map turns;	  /* key -> struct turn_queue */
-	struct map creating;	  /* name index key -> struct op that makes it (D7) */
-	struct map starting;	  /* container id -> struct op of its start */
-	struct map exiting;	  /* container id -> set while its EXITED is appended and not released */
-	struct map adopted;	  /* container id -> struct adopted: init watched without a monitor */
-	struct map old_locks;	  /* object id -> struct old_lock: children of an earlier daemon work for it */
+	struct map turns;         /* key -> struct turn_queue */
+	struct map creating;      /* name index key -> struct op that makes it (D7) */
+	struct map starting;      /* container id -> struct op of its start */
+	struct map exiting; /* container id -> set while its EXITED is appended and not released */
+	struct map adopted; /* container id -> struct adopted: init watched without a monitor */
+	struct map
+		old_locks; /* object id -> struct old_lock: children of an earlier daemon work for it */
 	struct loop_timer old_lock_timer;
-	struct map cleaned;	  /* container ids whose runtime `delete` is done in this life */
-	struct list exit_waits;	  /* struct exit_wait */
-	struct list left_locks;	  /* of operations that have ended: somebody holds them on */
-	struct list image_jobs;	  /* struct image_add: what they pin is not deleted */
+	struct map cleaned;     /* container ids whose runtime `delete` is done in this life */
+	struct list exit_waits; /* struct exit_wait */
+	struct list left_locks; /* of operations that have ended: somebody holds them on */
+	struct list image_jobs; /* struct image_add: what they pin is not deleted */
 	uint64_t op_serial;
 	int64_t last_created_ns; /* handed out, perhaps not on record yet */
 
-	struct loop_defer scan;	 /* the spool wants a look */
+	struct loop_defer scan;   /* the spool wants a look */
 	struct loop_timer rescan; /* appending an exit failed: look again */
 	struct log_limit unknown_limit;
 
@@ -53,7 +55,8 @@ struct life {
 	void (*replay_done)(void *arg);
 	void *replay_arg;
 	struct loop_defer replay_defer;
-	struct replay_rest *replay_rest; /* of the recovery, while reads are served already; NULL: nothing left */
+	struct replay_rest *
+		replay_rest; /* of the recovery, while reads are served already; NULL: nothing left */
 
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -78,7 +81,8 @@ void life_wait_op(struct life_wait *wait, struct life *life, struct op *op);
 void life_answer(struct life_wait *wait, struct life *life, const char *id, const struct err *err);
 
 /* Owed-plugin mask of an undo, as names: arrays borrowed from @names (PLUGIN_MAX). */
-void removing_plugins(const struct life *life, uint64_t mask, rec_Removing *msg, char *names[PLUGIN_MAX]);
+void removing_plugins(const struct life *life, uint64_t mask, rec_Removing *msg,
+                      char *names[PLUGIN_MAX]);
 
 /* Who waits for a container's released EXITED. */
 struct exit_wait {
@@ -122,11 +126,13 @@ void exec_sweep(struct life *life, const struct container *c);
 /* --- shared steps */
 /* Host id of a user namespace's root; 0 without one. */
 uint32_t id_map_root(const struct id_maps *maps);
-NODISCARD int life_copy_pairs(struct pb_arena *arena, const struct pairs *pairs, rec_Pair **ret_items, pb_size_t *ret_count);
+NODISCARD int life_copy_pairs(struct pb_arena *arena, const struct pairs *pairs,
+                              rec_Pair **ret_items, pb_size_t *ret_count);
 /* REMOVING again, with the step whose undo failed; not waited for. */
 void life_record_stuck(struct op *op, enum record_kind kind);
 /* RESOURCES of a pod or container. */
-NODISCARD enum step op_record_resources(struct op *op, enum record_kind kind, const struct bytes *resources);
+NODISCARD enum step op_record_resources(struct op *op, enum record_kind kind,
+                                        const struct bytes *resources);
 /* Detach and remove all that has the container's name: bundle, writable layer, directory, monitor files. */
 NODISCARD enum step container_files_remove(struct op *op);
 /* `runtime delete --force`, once per life. */
@@ -144,14 +150,16 @@ NODISCARD enum step pause_spec(struct op *op, const struct sandbox *sb, char **r
 /* The hidden container of a `pause` pod. */
 struct op *pause_create_new(struct life *life, const struct sandbox *sb);
 /* Children for stop and remove; inherit the parent's turns. */
-struct op *container_stop_new(struct life *life, const struct container *c, int64_t timeout_ms, bool own_turn);
+struct op *container_stop_new(struct life *life, const struct container *c, int64_t timeout_ms,
+                              bool own_turn);
 int signal_parse(const char *text);
 /* NULL: nothing quarantined under that id. */
 struct op *quarantine_remove_new(struct life *life, const char *id);
 struct op *container_remove_new(struct life *life, const struct container *c, bool own_turn);
 /* Runtime delete, monitor files, cgroup: after an exit, and for what a dead daemon left. Idempotent. */
 struct op *container_clean_new(struct life *life, const struct container *c);
-struct op *container_start_new(struct life *life, const char *id, const char *sandbox_id, bool own_turn);
+struct op *container_start_new(struct life *life, const char *id, const char *sandbox_id,
+                               bool own_turn);
 /* Continue what a crash or a stuck clean-up left (replay, Stop, Remove). */
 struct op *sandbox_undo_start(struct life *life, const struct sandbox *sb);
 struct op *container_undo_start(struct life *life, const struct container *c);

@@ -122,7 +122,8 @@ enum step op_fail(struct op *op, enum code code, const char *fmt, ...)
 
 enum step op_record(struct op *op, enum record_kind kind, const void *msg)
 {
-	op->wait_seq = journal_append(op->life->journal, kind, record_info(kind)->class, msg, op_err(op));
+	op->wait_seq =
+		journal_append(op->life->journal, kind, record_info(kind)->class, msg, op_err(op));
 	if (!op->wait_seq && op->undoing && err_is(&op->undo_err, CODE_UNAVAILABLE)) {
 		loop_timer_arm_in(op->life->loop, &op->timer, RETRY_MS);
 		return STEP_WAIT;
@@ -136,7 +137,8 @@ enum step op_record(struct op *op, enum record_kind kind, const void *msg)
 void op_wait_seq(struct op *op, uint64_t seq)
 {
 	op->wait_seq = seq;
-	loop_defer_cancel(&op->defer); /* a cancelled one may have been about to run again: the release decides now */
+	loop_defer_cancel(
+		&op->defer); /* a cancelled one may have been about to run again: the release decides now */
 	/* appends come in seq order, so this list is sorted */
 	list_push_back(&op->life->wait_records, &op->wait_link);
 }
@@ -248,7 +250,10 @@ enum step op_lock(struct op *op)
 {
 	if (op->lock.fd >= 0)
 		return STEP_DONE;
-	return oplock_take(&op->lock, op->life->ops_dir, op->id, ++op->life->op_serial, op_err(op)) < 0 ? STEP_FAIL : STEP_DONE;
+	return oplock_take(&op->lock, op->life->ops_dir, op->id, ++op->life->op_serial,
+	                   op_err(op)) < 0
+	               ? STEP_FAIL
+	               : STEP_DONE;
 }
 
 /*
@@ -285,7 +290,8 @@ static void op_unlock(struct op *op)
 void left_locks_free(struct life *life)
 {
 	while (!list_empty(&life->left_locks)) {
-		struct left_lock *lock = list_entry(list_pop_front(&life->left_locks), struct left_lock, link);
+		struct left_lock *lock =
+			list_entry(list_pop_front(&life->left_locks), struct left_lock, link);
 
 		free(lock->path);
 		free(lock);
@@ -313,7 +319,8 @@ static void child_ended(void *arg, const struct child_result *result)
 	op_resume(op, step);
 }
 
-enum step op_child(struct op *op, struct child_args *args, enum step (*done)(struct op *op, const struct child_result *r))
+enum step op_child(struct op *op, struct child_args *args,
+                   enum step (*done)(struct op *op, const struct child_result *r))
 {
 	struct op_child *oc;
 
@@ -375,7 +382,8 @@ static void op_end(struct op *op)
 	if (op->failed && op->err.code != CODE_OK)
 		log_debug(&(struct log_ctx){ .op = op->name }, "%.12s: %s", op->id, op->err.msg);
 	while (!list_empty(&op->waiters)) {
-		struct op_waiter *waiter = list_entry(list_pop_front(&op->waiters), struct op_waiter, link);
+		struct op_waiter *waiter =
+			list_entry(list_pop_front(&op->waiters), struct op_waiter, link);
 
 		waiter->fn(waiter->arg, op);
 	}
@@ -397,7 +405,7 @@ void op_abandon(struct op *op)
 	op_leave_turns(op);
 	if (op->lock.fd >= 0)
 		close(take_fd(&op->lock.fd)); /* a child may hold it on: that is what it is for */
-	free(op->child); /* goes on; nobody hears how it ends */
+	free(op->child);                      /* goes on; nobody hears how it ends */
 	op->free_fn(op);
 }
 
@@ -418,7 +426,8 @@ static bool op_stopped_by_client(struct op *op)
 		return true;
 	}
 	if (op->deadline_ns && clock_boot_ns() >= op->deadline_ns) {
-		err_set(&op->err, CODE_DEADLINE_EXCEEDED, "%s: deadline exceeded in step \"%s\"", op->name, op_step_name(op));
+		err_set(&op->err, CODE_DEADLINE_EXCEEDED, "%s: deadline exceeded in step \"%s\"",
+		        op->name, op_step_name(op));
 		return true;
 	}
 	return false;
@@ -437,8 +446,9 @@ static enum step op_run_step(struct op *op)
 
 static void op_undo_failed(struct op *op)
 {
-	log_warn(&(struct log_ctx){ .op = op->name, .sandbox = op->sandbox_id, .container = op->id },
-		 "clean-up will be retried: step \"%s\": %s", op_step_name(op), op->undo_err.msg);
+	log_warn(
+		&(struct log_ctx){ .op = op->name, .sandbox = op->sandbox_id, .container = op->id },
+		"clean-up will be retried: step \"%s\": %s", op_step_name(op), op->undo_err.msg);
 	op->stay = true;
 	op->failed = true;
 	if (op->err.code == CODE_OK)

@@ -51,7 +51,8 @@ struct turn {
 /* Who else wants to know how it ended (a joined retry, D7). */
 struct op_waiter {
 	struct list link;
-	void (*fn)(void *arg, struct op *op); /* op->failed and op->err tell; the op is freed after all were called */
+	void (*fn)(void *arg, struct
+	           op *op); /* op->failed and op->err tell; the op is freed after all were called */
 	void *arg;
 };
 
@@ -64,35 +65,35 @@ struct op {
 	bool undoable; /* has undos: cancel and deadline count. Stop and Remove go forward only */
 	bool wakes_on_cancel; /* set by a step that waits and looks at cancelled itself: it is run again then. Ends with the step */
 	bool undoing, cancelled, failed, finished;
-	bool inside;   /* the current step has begun */
-	bool busy;     /* ... and something outside works for it: a stopping daemon waits for that */
+	bool inside; /* the current step has begun */
+	bool busy;   /* ... and something outside works for it: a stopping daemon waits for that */
 	enum step result; /* of the step that was waited for */
 	bool stay; /* an undo failed: the object stays as it is, the op ends; next stop, remove or start goes on */
-	char id[ID_SIZE];	  /* the object */
+	char id[ID_SIZE];         /* the object */
 	char sandbox_id[ID_SIZE]; /* its pod (the same for pod operations) */
-	int64_t deadline_ns;	  /* clock_boot_ns; 0: none */
-	struct err err;		  /* why it failed: the first failure, not that of an undo */
-	struct err undo_err;	  /* why the last undo failed: op_err() is this one while undoing */
+	int64_t deadline_ns;      /* clock_boot_ns; 0: none */
+	struct err err;           /* why it failed: the first failure, not that of an undo */
+	struct err undo_err;      /* why the last undo failed: op_err() is this one while undoing */
 	/* Runs before the first undo: appends REMOVING. NULL: nothing to announce. */
 	enum step (*begin_undo)(struct op *op);
 	bool beginning_undo;
 	/* An undo failed: put on record where (REMOVING with step). NULL: nothing to say. */
 	void (*stuck)(struct op *op);
-	struct oplock lock;	  /* .fd -1 until op_lock() */
+	struct oplock lock; /* .fd -1 until op_lock() */
 	struct turn turns[2];
 	uint32_t nturns;
 	uint64_t wait_seq; /* resumes when this record is released */
 	struct list wait_link;
 	struct list waiters;
 	struct op_child *child; /* op_child()'s own */
-	struct op *parent; /* resumed when its last child ended */
-	uint32_t children; /* running ones */
-	struct err child_err; /* first failure of a child */
+	struct op *parent;      /* resumed when its last child ended */
+	uint32_t children;      /* running ones */
+	struct err child_err;   /* first failure of a child */
 	struct loop_defer defer;
 	struct loop_timer timer; /* for steps that wait for time; disarmed when the step resumes */
-	const char *answer; /* what waiters are told instead of id; NULL: id */
+	const char *answer;      /* what waiters are told instead of id; NULL: id */
 	void (*free_fn)(struct op *op); /* frees the specific op around it */
-	int64_t started_ns; /* clock_mono_ns */
+	int64_t started_ns;             /* clock_mono_ns */
 };
 
 /*
@@ -130,7 +131,8 @@ void turn_name(const char *name, char ret_key[ID_SIZE]);
 NODISCARD enum step op_lock(struct op *op);
 /* Spawn; when it ends well the step is DONE, else FAIL with child_check()'s words. done may be NULL or look at the result first
  * and answer the step (then child_check is its business). */
-NODISCARD enum step op_child(struct op *op, struct child_args *args, enum step (*done)(struct op *op, const struct child_result *r));
+NODISCARD enum step op_child(struct op *op, struct child_args *args,
+                             enum step (*done)(struct op *op, const struct child_result *r));
 /* `return op_fail(op, CODE_X, "...")` */
 NODISCARD enum step op_fail(struct op *op, enum code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

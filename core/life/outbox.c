@@ -15,9 +15,9 @@
 
 #define CALL_TIMEOUT_MS 2000
 #define SYNC_TIMEOUT_MS 10000
-#define HOLD_MS		(24 * 3600 * INT64_C(1000))
-#define LATE_MAX	3 /* deadlines in a row before a connection is closed */
-#define RETRY_MS	1000
+#define HOLD_MS         (24 * 3600 * INT64_C(1000))
+#define LATE_MAX        3 /* deadlines in a row before a connection is closed */
+#define RETRY_MS        1000
 
 /* One call to one connection, queued or in flight. */
 struct outbox_item {
@@ -26,7 +26,7 @@ struct outbox_item {
 	struct gate_call call;
 	struct gate_request *req; /* requests: who waits for the answer; NULL: nobody any more */
 	bool sent;
-	bool answered;	  /* owed: its ack waits for its release */
+	bool answered;    /* owed: its ack waits for its release */
 	uint64_t ack_seq; /* record of that ack; 0: the journal refused it, tried again */
 };
 
@@ -154,7 +154,8 @@ static void item_ack(struct outbox_item *item)
 	struct err err = { 0 };
 
 	item->answered = true;
-	item->ack_seq = journal_append(outbox->journal, RECORD_PLUGIN_ACKED, RECORD_WRITTEN, &msg, &err);
+	item->ack_seq =
+		journal_append(outbox->journal, RECORD_PLUGIN_ACKED, RECORD_WRITTEN, &msg, &err);
 	if (!item->ack_seq)
 		loop_timer_arm_in(outbox->loop, &conn->timer, RETRY_MS);
 }
@@ -203,9 +204,11 @@ static void flight_late(struct conn *conn)
 			item_ack(conn->flight);
 		return;
 	}
-	log_warn(&(struct log_ctx){ .plugin = conn->name, .container = conn->flight->call.container_id,
-				    .sandbox = conn->flight->call.sandbox_id },
-		 "%s not answered within %lld ms", gate_kind_name(conn->flight->call.kind), (long long)conn->call_ms);
+	log_warn(&(struct log_ctx){ .plugin = conn->name,
+	                            .container = conn->flight->call.container_id,
+	                            .sandbox = conn->flight->call.sandbox_id },
+	         "%s not answered within %lld ms", gate_kind_name(conn->flight->call.kind),
+	         (long long)conn->call_ms);
 	if (++conn->late >= LATE_MAX) {
 		conn_close(conn, "three deadlines in a row passed");
 		return;
@@ -228,10 +231,12 @@ static void conn_pump(struct conn *conn)
 	struct outbox *outbox = conn->outbox;
 
 	while (conn->stage == CONN_READY && !conn->flight && !list_empty(&conn->fifo)) {
-		struct outbox_item *item = list_entry(list_pop_front(&conn->fifo), struct outbox_item, link);
+		struct outbox_item *item =
+			list_entry(list_pop_front(&conn->fifo), struct outbox_item, link);
 
 		conn->flight = item;
-		if (!outbox->gate.subscribed(outbox->gate.arg, conn->id, item->call.kind) && !gate_is_request(item->call.kind)) {
+		if (!outbox->gate.subscribed(outbox->gate.arg, conn->id, item->call.kind) &&
+		    !gate_is_request(item->call.kind)) {
 			/* what it did not subscribe to counts as acknowledged */
 			if (gate_is_owed(item->call.kind) && item->call.seq) {
 				item_ack(item);
@@ -255,7 +260,8 @@ static void conn_pump(struct conn *conn)
 	}
 }
 
-static struct outbox_item *item_new(struct conn *conn, enum gate_kind kind, const char *sandbox_id, const char *container_id)
+static struct outbox_item *item_new(struct conn *conn, enum gate_kind kind, const char *sandbox_id,
+                                    const char *container_id)
 {
 	struct outbox_item *item = xcalloc(1, sizeof(*item));
 
@@ -268,7 +274,8 @@ static struct outbox_item *item_new(struct conn *conn, enum gate_kind kind, cons
 	return item;
 }
 
-static void push(struct conn *conn, enum gate_kind kind, const char *sandbox_id, const char *container_id, uint64_t seq)
+static void push(struct conn *conn, enum gate_kind kind, const char *sandbox_id,
+                 const char *container_id, uint64_t seq)
 {
 	struct outbox_item *item = item_new(conn, kind, sandbox_id, container_id);
 
@@ -278,7 +285,8 @@ static void push(struct conn *conn, enum gate_kind kind, const char *sandbox_id,
 }
 
 /* Is this object's stop in view of that connection's name? A 65th name has no slot: told, but owed nothing. */
-static bool is_told(const struct outbox *outbox, const struct conn *conn, const struct notified *n, int *ret_slot)
+static bool is_told(const struct outbox *outbox, const struct conn *conn, const struct notified *n,
+                    int *ret_slot)
 {
 	*ret_slot = plugin_slot(outbox->state, conn->name);
 	if (*ret_slot < 0)
@@ -286,8 +294,8 @@ static bool is_told(const struct outbox *outbox, const struct conn *conn, const 
 	return (n->mask >> *ret_slot & 1) && n->stop_seq > outbox->state->plugins[*ret_slot].since;
 }
 
-static void push_owed(struct outbox *outbox, enum gate_kind kind, const struct notified *n, const char *sandbox_id,
-		      const char *container_id, uint64_t seq)
+static void push_owed(struct outbox *outbox, enum gate_kind kind, const struct notified *n,
+                      const char *sandbox_id, const char *container_id, uint64_t seq)
 {
 	list_for_each_safe(l, &outbox->conns) {
 		struct conn *conn = list_entry(l, struct conn, link);
@@ -307,7 +315,8 @@ static bool is_over(const struct outbox *outbox, const char *sandbox_id, const c
 	return container_id[0] ? !c || c->notified.stop_seq : !sb || sb->notified.stop_seq;
 }
 
-void outbox_notify(struct outbox *outbox, enum gate_kind kind, const char *sandbox_id, const char *container_id)
+void outbox_notify(struct outbox *outbox, enum gate_kind kind, const char *sandbox_id,
+                   const char *container_id)
 {
 	if (is_over(outbox, sandbox_id, container_id))
 		return;
@@ -326,7 +335,8 @@ struct snapshot {
 	size_t count, cap;
 };
 
-static void view_add(struct snapshot *snap, const char *id, bool is_sandbox, enum container_state as)
+static void view_add(struct snapshot *snap, const char *id, bool is_sandbox,
+                     enum container_state as)
 {
 	if (snap->count == snap->cap) {
 		snap->cap = snap->cap ? 2 * snap->cap : 64;
@@ -340,7 +350,8 @@ static void view_add(struct snapshot *snap, const char *id, bool is_sandbox, enu
 static bool owes_stop(const struct owed *owed, size_t n, const char *id)
 {
 	for (size_t i = 0; i < n; i++)
-		if ((owed[i].kind == OWED_CONTAINER_STOP || owed[i].kind == OWED_SANDBOX_STOP) && !strcmp(owed[i].id, id))
+		if ((owed[i].kind == OWED_CONTAINER_STOP || owed[i].kind == OWED_SANDBOX_STOP) &&
+		    !strcmp(owed[i].id, id))
 			return true;
 	return false;
 }
@@ -368,13 +379,15 @@ static bool making_is_shown(struct outbox *outbox, const char *id, bool is_sandb
 	return true;
 }
 
-static void view_sandboxes(struct outbox *outbox, struct snapshot *snap, const struct owed *owed, size_t n, int slot)
+static void view_sandboxes(struct outbox *outbox, struct snapshot *snap, const struct owed *owed,
+                           size_t n, int slot)
 {
 	list_for_each(l, &outbox->state->sandboxes) {
 		const struct sandbox *sb = list_entry(l, struct sandbox, link);
-		bool shown = sb->notified.stop_seq ? owes_stop(owed, n, sb->id) :
-			     sb->state == SANDBOX_CREATING ? making_is_shown(outbox, sb->id, true, slot) :
-							     sb->state == SANDBOX_READY || sb->state == SANDBOX_NOTREADY;
+		bool shown = sb->notified.stop_seq ? owes_stop(owed, n, sb->id)
+		             : sb->state == SANDBOX_CREATING
+		                     ? making_is_shown(outbox, sb->id, true, slot)
+		                     : sb->state == SANDBOX_READY || sb->state == SANDBOX_NOTREADY;
 
 		if (shown)
 			view_add(snap, sb->id, true, CONTAINER_INVALID);
@@ -388,8 +401,8 @@ static void view_sandboxes(struct outbox *outbox, struct snapshot *snap, const s
 	}
 }
 
-static void view_container(struct outbox *outbox, struct snapshot *snap, const struct container *c, const struct owed *owed,
-			   size_t n, int slot)
+static void view_container(struct outbox *outbox, struct snapshot *snap, const struct container *c,
+                           const struct owed *owed, size_t n, int slot)
 {
 	if (c->hidden)
 		return;
@@ -438,9 +451,11 @@ static void fifo_from_cursor(struct conn *conn, const struct owed *owed, size_t 
 {
 	for (size_t i = 0; i < n; i++) {
 		bool pod = owed[i].kind == OWED_SANDBOX_STOP || owed[i].kind == OWED_SANDBOX_REMOVE;
-		const struct container *c = pod ? NULL : container_get(conn->outbox->state, owed[i].id);
+		const struct container *c =
+			pod ? NULL : container_get(conn->outbox->state, owed[i].id);
 
-		push(conn, owed_call(owed[i].kind), pod ? owed[i].id : c->sandbox_id, pod ? "" : owed[i].id, owed[i].seq);
+		push(conn, owed_call(owed[i].kind), pod ? owed[i].id : c->sandbox_id,
+		     pod ? "" : owed[i].id, owed[i].seq);
 	}
 }
 
@@ -460,7 +475,8 @@ static void conn_cut(struct conn *conn)
 	conn->stage = CONN_SYNCING;
 	fifo_from_cursor(conn, owed, n);
 	loop_timer_arm_in(outbox->loop, &conn->timer, conn->sync_ms);
-	outbox->gate.synchronize(outbox->gate.arg, conn->id, &(struct gate_snapshot){ snap.items, snap.count });
+	outbox->gate.synchronize(outbox->gate.arg, conn->id,
+	                         &(struct gate_snapshot){ snap.items, snap.count });
 	free(snap.items);
 	free(owed);
 }
@@ -491,7 +507,8 @@ static void forget(struct outbox *outbox, int slot, const char *why)
 	if (!journal_append(outbox->journal, RECORD_PLUGIN_FORGOTTEN, RECORD_WRITTEN, &msg, &err))
 		return; /* the next occasion tries again */
 	outbox->forgetting[slot] = true;
-	log_warn(&(struct log_ctx){ .plugin = name }, "forgotten, what it is owed is dropped: %s", why);
+	log_warn(&(struct log_ctx){ .plugin = name }, "forgotten, what it is owed is dropped: %s",
+	         why);
 }
 
 static void cap(struct outbox *outbox, int slot)
@@ -504,10 +521,12 @@ static void cap(struct outbox *outbox, int slot)
 
 	if (n > PLUGIN_OWED_MAX) {
 		msg.cursor = owed[n - PLUGIN_OWED_MAX - 1].seq;
-		if (journal_append(outbox->journal, RECORD_PLUGIN_CAPPED, RECORD_WRITTEN, &msg, &err)) {
+		if (journal_append(outbox->journal, RECORD_PLUGIN_CAPPED, RECORD_WRITTEN, &msg,
+		                   &err)) {
 			outbox->forgetting[slot] = true;
-			log_warn(&(struct log_ctx){ .plugin = name }, "owed more than %d notifications: the oldest %zu dropped",
-				 PLUGIN_OWED_MAX, n - PLUGIN_OWED_MAX);
+			log_warn(&(struct log_ctx){ .plugin = name },
+			         "owed more than %d notifications: the oldest %zu dropped",
+			         PLUGIN_OWED_MAX, n - PLUGIN_OWED_MAX);
 		}
 	}
 	free(owed);
@@ -568,9 +587,12 @@ static void conn_connected(struct outbox *outbox, const struct inbox_msg *msg)
 	list_insert_after(before, &conn->link);
 	if (is_new)
 		make_room(outbox);
-	conn->seen_seq = journal_append(outbox->journal, RECORD_PLUGIN_SEEN, is_new ? RECORD_SYNCED : RECORD_WRITTEN, &seen, &err);
+	conn->seen_seq = journal_append(outbox->journal, RECORD_PLUGIN_SEEN,
+	                                is_new ? RECORD_SYNCED : RECORD_WRITTEN, &seen, &err);
 	if (!conn->seen_seq)
-		conn_close(conn, err.msg); /* it comes back; without a cursor nothing could be promised to it */
+		conn_close(
+			conn,
+			err.msg); /* it comes back; without a cursor nothing could be promised to it */
 }
 
 static void conn_answered(struct outbox *outbox, const struct inbox_msg *msg)
@@ -644,7 +666,8 @@ static const char *record_ref(struct outbox *outbox, const struct record *rec)
 	struct err err = { 0 };
 
 	pb_arena_reset(outbox->scratch);
-	if (pb_decode_msg(outbox->scratch, rec_Ref_fields, &ref, rec->payload, rec->len, "record", &err) < 0)
+	if (pb_decode_msg(outbox->scratch, rec_Ref_fields, &ref, rec->payload, rec->len, "record",
+	                  &err) < 0)
 		return NULL;
 	return ref.id;
 }
@@ -652,7 +675,7 @@ static const char *record_ref(struct outbox *outbox, const struct record *rec)
 static void released_object(struct outbox *outbox, const struct record *rec)
 {
 	bool pod = rec->kind == RECORD_SANDBOX_STOPPING || rec->kind == RECORD_SANDBOX_REMOVING ||
-		   rec->kind == RECORD_SANDBOX_REMOVED;
+	           rec->kind == RECORD_SANDBOX_REMOVED;
 	bool removed = rec->kind == RECORD_SANDBOX_REMOVED || rec->kind == RECORD_CONTAINER_REMOVED;
 	const char *id;
 	const struct sandbox *sb;
@@ -671,9 +694,11 @@ static void released_object(struct outbox *outbox, const struct record *rec)
 	if (rec->seq != (removed ? n->remove_seq : n->stop_seq))
 		return;
 	if (pod)
-		push_owed(outbox, removed ? GATE_SANDBOX_REMOVE : GATE_SANDBOX_STOP, n, sb->id, "", rec->seq);
+		push_owed(outbox, removed ? GATE_SANDBOX_REMOVE : GATE_SANDBOX_STOP, n, sb->id, "",
+		          rec->seq);
 	else
-		push_owed(outbox, removed ? GATE_CONTAINER_REMOVE : GATE_EXITED, n, c->sandbox_id, c->id, rec->seq);
+		push_owed(outbox, removed ? GATE_CONTAINER_REMOVE : GATE_EXITED, n, c->sandbox_id,
+		          c->id, rec->seq);
 	outbox_expire(outbox);
 }
 
@@ -749,7 +774,8 @@ static void request_late(void *arg)
 		if (item->sent)
 			req->outbox->gate.forget(req->outbox->gate.arg, conn->id, item->call.id);
 		item->call.edit = NULL;
-		if (!item->sent && (req->kind == GATE_SANDBOX_RUN || req->kind == GATE_CONTAINER_CREATE)) {
+		if (!item->sent &&
+		    (req->kind == GATE_SANDBOX_RUN || req->kind == GATE_CONTAINER_CREATE)) {
 			int slot = plugin_slot(req->outbox->state, conn->name);
 
 			if (slot >= 0)
@@ -760,8 +786,9 @@ static void request_late(void *arg)
 		}
 	}
 	if (conn && conn->required) {
-		err_set(&req->err, CODE_DEADLINE_EXCEEDED, "required plugin %s did not answer %s within %lld ms", conn->name,
-			gate_kind_name(req->kind), (long long)conn->call_ms);
+		err_set(&req->err, CODE_DEADLINE_EXCEEDED,
+		        "required plugin %s did not answer %s within %lld ms", conn->name,
+		        gate_kind_name(req->kind), (long long)conn->call_ms);
 		req->at = req->nconns;
 	} else {
 		req->at++;
@@ -776,7 +803,8 @@ static void request_queue(struct conn *conn, struct gate_request *req)
 	struct list *after = &conn->fifo;
 
 	list_for_each(l, &conn->fifo)
-		if (!strcmp(list_entry(l, struct outbox_item, link)->call.sandbox_id, req->sandbox_id) ||
+		if (!strcmp(list_entry(l, struct outbox_item, link)->call.sandbox_id,
+		            req->sandbox_id) ||
 		    list_entry(l, struct outbox_item, link)->req)
 			after = l;
 	item->call.edit = req->edit;
@@ -785,7 +813,7 @@ static void request_queue(struct conn *conn, struct gate_request *req)
 	list_insert_after(after, &item->link);
 	/* a plugin that still synchronises is waited for: answered or dropped within its own deadline */
 	loop_timer_arm_in(conn->outbox->loop, &req->timer,
-			  conn->call_ms + (conn->stage == CONN_READY ? 0 : conn->sync_ms));
+	                  conn->call_ms + (conn->stage == CONN_READY ? 0 : conn->sync_ms));
 	conn_pump(conn);
 }
 
@@ -807,8 +835,8 @@ static void request_next(struct gate_request *req)
 	loop_defer_queue(outbox->loop, &req->defer);
 }
 
-void outbox_request_announce(struct outbox *outbox, struct gate_request *req, enum gate_kind kind, const char *sandbox_id,
-			     const char *container_id)
+void outbox_request_announce(struct outbox *outbox, struct gate_request *req, enum gate_kind kind,
+                             const char *sandbox_id, const char *container_id)
 {
 	req->outbox = outbox;
 	req->kind = kind;
@@ -931,7 +959,8 @@ yyjson_mut_val *outbox_dump(const struct outbox *outbox, yyjson_mut_doc *doc)
 		yyjson_mut_obj_add_str(doc, obj, "stage", stages[conn->stage]);
 		yyjson_mut_obj_add_uint(doc, obj, "queued", queued);
 		if (conn->flight)
-			yyjson_mut_obj_add_str(doc, obj, "in_flight", gate_kind_name(conn->flight->call.kind));
+			yyjson_mut_obj_add_str(doc, obj, "in_flight",
+			                       gate_kind_name(conn->flight->call.kind));
 		yyjson_mut_obj_add_int(doc, obj, "late", conn->late);
 	}
 	return arr;

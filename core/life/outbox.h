@@ -36,7 +36,7 @@ struct outbox_args {
 	struct gate gate;
 	int64_t call_timeout_ms; /* default 2000 */
 	int64_t sync_timeout_ms; /* default 10000 */
-	int64_t hold_ms;	 /* external names; default 24 h */
+	int64_t hold_ms;         /* external names; default 24 h */
 };
 
 NODISCARD struct outbox *outbox_new(const struct outbox_args *args);
@@ -48,7 +48,8 @@ void outbox_message(struct outbox *outbox, const struct inbox_msg *msg);
  * resumes FIFOs behind acks, takes Synchronize snapshots. */
 void outbox_released(struct outbox *outbox, const struct record *rec);
 /* Not owed, told to whoever is connected: post_create, post_start, post_update. */
-void outbox_notify(struct outbox *outbox, enum gate_kind kind, const char *sandbox_id, const char *container_id);
+void outbox_notify(struct outbox *outbox, enum gate_kind kind, const char *sandbox_id,
+                   const char *container_id);
 
 /* --- requests: a chain. One per operation and step; embedded in the operation. */
 struct gate_request {
@@ -76,8 +77,8 @@ struct gate_request {
 };
 /* At the start of an operation that makes an object: its kind and ids. Until its chain runs, a new plugin is not shown the
  * object: it will be a member of the chain. (An object that is being made and was never announced was found by this start.) */
-void outbox_request_announce(struct outbox *outbox, struct gate_request *req, enum gate_kind kind, const char *sandbox_id,
-			     const char *container_id);
+void outbox_request_announce(struct outbox *outbox, struct gate_request *req, enum gate_kind kind,
+                             const char *sandbox_id, const char *container_id);
 /* kind, ids, edit, done and arg are set. */
 void outbox_request(struct outbox *outbox, struct gate_request *req);
 /* The operation ends: the object is on record, or gone. Until then a new plugin's Synchronize lists it. Safe on a zeroed one. */

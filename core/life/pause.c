@@ -3,10 +3,9 @@
  * The hidden container of a pod whose controller is `pause`: it takes the table of any container; here is its spec.
  */
 #include "core/base/mem.h"
+#include "core/base/str.h"
 #include "core/life/life_internal.h"
 #include "core/run/controller.h"
-
-#include "core/base/str.h"
 
 enum step pause_spec(struct op *op, const struct sandbox *sb, char **ret_json)
 {
@@ -21,12 +20,17 @@ enum step pause_spec(struct op *op, const struct sandbox *sb, char **ret_json)
 	struct pause_spec args = { 0 };
 	size_t len;
 
-	if (pause_prepare(dir, life->args.pause_elf, life->args.pause_elf_len, &rootfs, op_err(op)) < 0)
+	if (pause_prepare(dir, life->args.pause_elf, life->args.pause_elf_len, &rootfs,
+	                  op_err(op)) < 0)
 		return STEP_FAIL;
-	if (str_copy(pinned.path[NAMESPACE_NET], sizeof(pinned.path[0]), or_empty(sb->netns_path)) < 0 ||
-	    str_copy(pinned.path[NAMESPACE_IPC], sizeof(pinned.path[0]), or_empty(sb->ipcns_path)) < 0 ||
-	    str_copy(pinned.path[NAMESPACE_UTS], sizeof(pinned.path[0]), or_empty(sb->utsns_path)) < 0 ||
-	    str_copy(pinned.path[NAMESPACE_USER], sizeof(pinned.path[0]), or_empty(sb->userns_path)) < 0)
+	if (str_copy(pinned.path[NAMESPACE_NET], sizeof(pinned.path[0]), or_empty(sb->netns_path)) <
+	            0 ||
+	    str_copy(pinned.path[NAMESPACE_IPC], sizeof(pinned.path[0]), or_empty(sb->ipcns_path)) <
+	            0 ||
+	    str_copy(pinned.path[NAMESPACE_UTS], sizeof(pinned.path[0]), or_empty(sb->utsns_path)) <
+	            0 ||
+	    str_copy(pinned.path[NAMESPACE_USER], sizeof(pinned.path[0]),
+	             or_empty(sb->userns_path)) < 0)
 		return op_fail(op, CODE_INTERNAL, "namespace path is too long");
 	args.rootfs = rootfs;
 	args.cgroups_path = c->cgroups_path;

@@ -104,7 +104,8 @@ static const char *owed_to(const struct life *life, char text[OWED_TEXT])
 		const char *name = life->state->plugins[i].name;
 
 		if (name)
-			n += (size_t)snprintf(text + n, OWED_TEXT - n, "%s%s", n ? ", " : " owed to ", name);
+			n += (size_t)snprintf(text + n, OWED_TEXT - n, "%s%s",
+			                      n ? ", " : " owed to ", name);
 	}
 	return text;
 }
@@ -123,7 +124,8 @@ static enum exit_verdict replay_exit(void *arg, const char *id, const struct exi
 		     r->from_tmp ? " (its monitor was killed)" : "", owed_to(r->life, owed));
 		break;
 	case EXIT_BAD:
-		note(r, REPLAY_EXIT, "container %.12s exited 255 (damaged exit record)%s", id, owed_to(r->life, owed));
+		note(r, REPLAY_EXIT, "container %.12s exited 255 (damaged exit record)%s", id,
+		     owed_to(r->life, owed));
 		break;
 	case EXIT_UNKNOWN:
 		note(r, REPLAY_ORPHAN, "exit record %.12s of an unknown container", id);
@@ -169,10 +171,12 @@ static void replay_reboot(struct replay *r)
 	list_for_each(l, &life->state->containers) {
 		const struct container *c = list_entry(l, struct container, link);
 
-		if (!runs(c) || map_find(&life->exiting, c->id) || !memcmp(c->boot_id, life->boot_id, sizeof(c->boot_id)))
+		if (!runs(c) || map_find(&life->exiting, c->id) ||
+		    !memcmp(c->boot_id, life->boot_id, sizeof(c->boot_id)))
 			continue;
 		life_exit_unknown(life, c->id, 255, "Unknown", "node rebooted");
-		note(r, REPLAY_EXIT, "container %.12s exited 255 (node rebooted)%s", c->id, owed_to(life, owed));
+		note(r, REPLAY_EXIT, "container %.12s exited 255 (node rebooted)%s", c->id,
+		     owed_to(life, owed));
 	}
 }
 
@@ -194,9 +198,11 @@ static void replay_running(struct replay *r)
 		}
 		life_probe(life, c);
 		if (map_find(&life->adopted, c->id))
-			note(r, REPLAY_ADOPTED, "container %.12s runs without its monitor: adopted", c->id);
+			note(r, REPLAY_ADOPTED, "container %.12s runs without its monitor: adopted",
+			     c->id);
 		else if (map_find(&life->exiting, c->id))
-			note(r, REPLAY_EXIT, "container %.12s has ended%s", c->id, owed_to(life, owed));
+			note(r, REPLAY_EXIT, "container %.12s has ended%s", c->id,
+			     owed_to(life, owed));
 	}
 }
 
@@ -236,7 +242,8 @@ static void recover_told(void *arg, const struct monitor_status *status, const s
 		ignore(str_copy(rs->why, sizeof(rs->why), err->msg));
 	} else {
 		rs->status = *status;
-		if (status->stage == MONITOR_IS_RUNNING || (status->stage == MONITOR_IS_EXITED && status->started_ns))
+		if (status->stage == MONITOR_IS_RUNNING ||
+		    (status->stage == MONITOR_IS_EXITED && status->started_ns))
 			rs->verdict = RAN;
 	}
 	op_resume(op, STEP_DONE);
@@ -265,7 +272,8 @@ static enum step recover_delete_run(struct op *op)
 {
 	const struct container *c = container_get(op->life->state, op->id);
 
-	if (recover_of(op)->verdict == RAN || !c || c->state != CONTAINER_STARTING || map_find(&op->life->exiting, op->id))
+	if (recover_of(op)->verdict == RAN || !c || c->state != CONTAINER_STARTING ||
+	    map_find(&op->life->exiting, op->id))
 		return STEP_DONE;
 	return container_runtime_delete(op, c);
 }
@@ -285,7 +293,8 @@ static enum step recover_record_run(struct op *op)
 		return STEP_DONE;
 	if (rs->verdict == RAN)
 		return op_record(op, RECORD_CONTAINER_RUNNING, &running);
-	life_exit_unknown(op->life, op->id, 128, "StartError", "the daemon was restarted while the container was started");
+	life_exit_unknown(op->life, op->id, 128, "StartError",
+	                  "the daemon was restarted while the container was started");
 	return STEP_DONE;
 }
 
@@ -333,7 +342,8 @@ static void replay_container(struct replay *r, const struct container *c)
 	case CONTAINER_STARTING:
 		if (map_find(&life->exiting, c->id))
 			break;
-		note(r, REPLAY_FORWARD, "container %.12s (%s): its start is looked into", c->id, c->name);
+		note(r, REPLAY_FORWARD, "container %.12s (%s): its start is looked into", c->id,
+		     c->name);
 		if (act)
 			op_start(life, recover_start_new(c));
 		break;
@@ -359,17 +369,20 @@ static void replay_sandbox(struct replay *r, const struct sandbox *sb)
 	bool act = r->mode == REPLAY_SERVE;
 
 	if (r->report->probes && sandbox_is_lost(life, sb)) {
-		note(r, REPLAY_FORWARD, "pod %.12s (%s/%s): its namespaces are gone, it is stopped", sb->id, sb->ns, sb->name);
+		note(r, REPLAY_FORWARD, "pod %.12s (%s/%s): its namespaces are gone, it is stopped",
+		     sb->id, sb->ns, sb->name);
 		if (act)
 			op_start(life, sandbox_stop_new(sb, false));
 	} else if (sb->state == SANDBOX_CREATING || (sb->state == SANDBOX_REMOVING && sb->undone)) {
-		note(r, REPLAY_UNDO, "pod %.12s (%s/%s): creation is undone", sb->id, sb->ns, sb->name);
+		note(r, REPLAY_UNDO, "pod %.12s (%s/%s): creation is undone", sb->id, sb->ns,
+		     sb->name);
 		if (act)
 			sandbox_undo_start(life, sb);
 	} else if (sb->state == SANDBOX_REMOVING || (sb->notified.stop_seq && !sb->stopped)) {
 		bool remove = sb->state == SANDBOX_REMOVING;
 
-		note(r, REPLAY_FORWARD, "pod %.12s (%s/%s): %s goes on", sb->id, sb->ns, sb->name, remove ? "removal" : "stop");
+		note(r, REPLAY_FORWARD, "pod %.12s (%s/%s): %s goes on", sb->id, sb->ns, sb->name,
+		     remove ? "removal" : "stop");
 		if (act)
 			op_start(life, sandbox_stop_new(sb, remove));
 	}
@@ -401,7 +414,8 @@ static enum step sweep_runtime_run(struct op *op)
 	struct life *life = op->life;
 	const struct runtime_info *info = runtime_default(life->args.runtime);
 	cleanup_free char *runtime_dir = xasprintf("%s/runtime/%s", life->state_dir, op->id);
-	const struct container ghost = { .runtime = (char *)info->name, .cgroups_path = (char *)"" };
+	const struct container ghost = { .runtime = (char *)info->name,
+		                         .cgroups_path = (char *)"" };
 	struct container c = ghost;
 
 	if (!fsx_exists(runtime_dir))
@@ -522,7 +536,8 @@ static void rest_container(struct life *life, const char *id)
 	if (map_find(&life->adopted, id) || monitor_reconnect(life->args.monitors, id, &err) == 0)
 		return;
 	if (monitor_lock_held(life->args.monitors, id))
-		log_warn(&(struct log_ctx){ .container = id }, "its monitor does not answer: %s", err.msg);
+		log_warn(&(struct log_ctx){ .container = id }, "its monitor does not answer: %s",
+		         err.msg);
 	else
 		life_probe(life, c); /* it has ended since its lock was looked at */
 }
@@ -619,16 +634,18 @@ void replay_released(struct life *life, uint64_t seq)
 	}
 }
 
-int replay_run(struct life *life, enum replay_mode mode, struct replay_report *ret_report, void (*done)(void *arg), void *arg,
-	       struct err *err)
+int replay_run(struct life *life, enum replay_mode mode, struct replay_report *ret_report,
+               void (*done)(void *arg), void *arg, struct err *err)
 {
 	struct replay r = { .life = life, .mode = mode, .report = ret_report };
 
 	ret_report->probes = mode != REPLAY_INSPECT_AWAY;
-	if (mode == REPLAY_SERVE && spool_watch(life->args.spool, life->loop, spool_woke, life, err) < 0)
+	if (mode == REPLAY_SERVE &&
+	    spool_watch(life->args.spool, life->loop, spool_woke, life, err) < 0)
 		return -1;
 	if (mode == REPLAY_SERVE) /* as long as their own deadline would have been */
-		old_locks_find(life, MAX(life->args.config->runtime_timeout_ms, life->args.config->cni_timeout_ms));
+		old_locks_find(life, MAX(life->args.config->runtime_timeout_ms,
+		                         life->args.config->cni_timeout_ms));
 	if (MUTANT(reboot_before_scan))
 		replay_reboot(&r);
 	if (replay_spool(&r, err) < 0)

@@ -11,7 +11,7 @@
 #include "core/life/life.h"
 
 enum replay_mode {
-	REPLAY_SERVE,	/* the daemon: act */
+	REPLAY_SERVE,   /* the daemon: act */
 	REPLAY_INSPECT, /* recover without --fix: say what would be done, touch nothing */
 	/* The same on another machine, or for a copied directory: pids, locks and mounts say nothing about these containers (D26). */
 	REPLAY_INSPECT_AWAY,
@@ -19,12 +19,12 @@ enum replay_mode {
 
 /* One line of the report per object. */
 enum replay_what {
-	REPLAY_EXIT,	 /* an exit found in the spool or concluded */
-	REPLAY_ADOPTED,	 /* runs without a monitor */
-	REPLAY_RUNNING,	 /* runs, monitor alive */
-	REPLAY_UNDO,	 /* a creation that did not finish is undone */
-	REPLAY_FORWARD,	 /* a stop or removal that did not finish goes on */
-	REPLAY_ORPHAN,	 /* something without an owner */
+	REPLAY_EXIT,    /* an exit found in the spool or concluded */
+	REPLAY_ADOPTED, /* runs without a monitor */
+	REPLAY_RUNNING, /* runs, monitor alive */
+	REPLAY_UNDO,    /* a creation that did not finish is undone */
+	REPLAY_FORWARD, /* a stop or removal that did not finish goes on */
+	REPLAY_ORPHAN,  /* something without an owner */
 	REPLAY_QUARANTINE,
 };
 
@@ -48,7 +48,7 @@ void replay_report_release(struct replay_report *report);
  * then on what clients see is the truth, and reads may be answered. REPLAY_SERVE calls it once more, some loop turns later, when
  * monitors are connected and orphans found (@ret_report lives until then): from then on life_ready() lets changes through.
  */
-NODISCARD int replay_run(struct life *life, enum replay_mode mode, struct replay_report *ret_report, void (*done)(void *arg),
-			 void *arg, struct err *err);
+NODISCARD int replay_run(struct life *life, enum replay_mode mode, struct replay_report *ret_report,
+                         void (*done)(void *arg), void *arg, struct err *err);
 
 #endif

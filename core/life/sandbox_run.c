@@ -87,8 +87,9 @@ static enum step reserve_run(struct op *op)
 	const struct sandbox *other = sandbox_by_key(op->life->state, sr->key);
 
 	if (other)
-		return op_fail(op, CODE_ALREADY_EXISTS, "pod sandbox name \"%s\" is used by %s, which is %s", sr->key, other->id,
-			       sandbox_state_name(other->state));
+		return op_fail(op, CODE_ALREADY_EXISTS,
+		               "pod sandbox name \"%s\" is used by %s, which is %s", sr->key,
+		               other->id, sandbox_state_name(other->state));
 	outbox_request_announce(op->life->outbox, &sr->request, GATE_SANDBOX_RUN, op->id, "");
 	return op_record(op, RECORD_SANDBOX_CREATING, &sr->creating);
 }
@@ -105,7 +106,8 @@ static enum step reserve_undo(struct op *op)
 
 /* --- files: resolv.conf, hostname, hosts, shm in <state>/sandboxes/<id> */
 
-static int write_file(const char *dir, const char *name, const char *text, size_t len, struct err *err)
+static int write_file(const char *dir, const char *name, const char *text, size_t len,
+                      struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/%s", dir, name);
 	int rc = fsx_write(AT_FDCWD, path, text, len, 0644);
@@ -186,7 +188,8 @@ static enum step files_run(struct op *op)
 	if (op_lock(op) == STEP_FAIL)
 		return STEP_FAIL;
 	mount_shm_ops(&shm, shm_dir, MOUNT_SHM_BYTES);
-	if (mount_run(op->life->loop, shm.ops, MOUNT_SHM_OPS, op->lock.fd, MOUNT_TIMEOUT_MS, op_step_done, op, op_err(op)) < 0)
+	if (mount_run(op->life->loop, shm.ops, MOUNT_SHM_OPS, op->lock.fd, MOUNT_TIMEOUT_MS,
+	              op_step_done, op, op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
@@ -198,7 +201,8 @@ enum step sandbox_files_remove(struct op *op)
 
 	if (op_lock(op) == STEP_FAIL)
 		return STEP_FAIL;
-	if (mount_run(op->life->loop, ops, ARRAY_SIZE(ops), op->lock.fd, CLEANUP_TIMEOUT_MS, op_step_done, op, op_err(op)) < 0)
+	if (mount_run(op->life->loop, ops, ARRAY_SIZE(ops), op->lock.fd, CLEANUP_TIMEOUT_MS,
+	              op_step_done, op, op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
@@ -220,13 +224,14 @@ static enum step namespaces_run(struct op *op)
 
 	if (op_lock(op) == STEP_FAIL)
 		return STEP_FAIL;
-	if (namespaces_create(op->life->args.namespaces, &sr->ns, op->lock.fd, CHILD_TIMEOUT_MS, namespaces_made, op,
-			      op_err(op)) < 0)
+	if (namespaces_create(op->life->args.namespaces, &sr->ns, op->lock.fd, CHILD_TIMEOUT_MS,
+	                      namespaces_made, op, op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
 
-static void namespaces_gone(void *arg, const struct namespaces_paths *paths UNUSED, const struct err *err)
+static void namespaces_gone(void *arg, const struct namespaces_paths *paths UNUSED,
+                            const struct err *err)
 {
 	op_step_done(arg, err);
 }
@@ -235,8 +240,8 @@ enum step sandbox_unpin(struct op *op)
 {
 	if (op_lock(op) == STEP_FAIL)
 		return STEP_FAIL;
-	if (namespaces_remove(op->life->args.namespaces, op->sandbox_id, op->lock.fd, CLEANUP_TIMEOUT_MS, namespaces_gone, op,
-			      op_err(op)) < 0)
+	if (namespaces_remove(op->life->args.namespaces, op->sandbox_id, op->lock.fd,
+	                      CLEANUP_TIMEOUT_MS, namespaces_gone, op, op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
@@ -341,7 +346,8 @@ static enum step intent_run(struct op *op)
 	return op_record(op, RECORD_SANDBOX_NETWORK_INTENT, &msg);
 }
 
-static void network_deleted(void *arg, const struct net_result *result UNUSED, const struct err *err)
+static void network_deleted(void *arg, const struct net_result *result UNUSED,
+                            const struct err *err)
 {
 	op_step_done(arg, err);
 }
@@ -400,13 +406,16 @@ static enum step network_run(struct op *op)
 static enum step result_run(struct op *op)
 {
 	struct sandbox_run *sr = run_of(op);
-	rec_SandboxNetwork msg = { .id = op->id, .ips = sr->ips, .ips_count = (pb_size_t)strv_len(sr->ips) };
+	rec_SandboxNetwork msg = { .id = op->id,
+		                   .ips = sr->ips,
+		                   .ips_count = (pb_size_t)strv_len(sr->ips) };
 
 	if (sr->creating.host_network)
 		return STEP_DONE;
 	msg.result = pb_arena_bytes(sr->arena, sr->result.data, sr->result.len);
 	if (!msg.result)
-		return op_fail(op, CODE_RESOURCE_EXHAUSTED, "the network plugins' result is too large");
+		return op_fail(op, CODE_RESOURCE_EXHAUSTED,
+		               "the network plugins' result is too large");
 	return op_record(op, RECORD_SANDBOX_NETWORK, &msg);
 }
 
@@ -502,7 +511,8 @@ struct op *sandbox_undo_start(struct life *life, const struct sandbox *sb)
 
 /* --- the request */
 
-static int copy_maps(struct pb_arena *arena, const struct id_maps *maps, rec_IdMap **ret_items, pb_size_t *ret_count)
+static int copy_maps(struct pb_arena *arena, const struct id_maps *maps, rec_IdMap **ret_items,
+                     pb_size_t *ret_count)
 {
 	rec_IdMap *items;
 
@@ -512,14 +522,16 @@ static int copy_maps(struct pb_arena *arena, const struct id_maps *maps, rec_IdM
 	if (!items)
 		return -1;
 	for (size_t i = 0; i < maps->count; i++)
-		items[i] = (rec_IdMap){ maps->items[i].inside, maps->items[i].outside, maps->items[i].count };
+		items[i] = (rec_IdMap){ maps->items[i].inside, maps->items[i].outside,
+			                maps->items[i].count };
 	*ret_items = items;
 	*ret_count = (pb_size_t)maps->count;
 	return 0;
 }
 
 static int fill_creating(struct life *life, struct sandbox_run *sr, const struct life_sandbox *sb,
-			 const struct runtime_info *info, const struct sandbox_ops *controller, struct err *err)
+                         const struct runtime_info *info, const struct sandbox_ops *controller,
+                         struct err *err)
 {
 	rec_Sandbox *msg = &sr->creating;
 	struct pb_arena *arena = sr->arena;
@@ -540,12 +552,15 @@ static int fill_creating(struct life *life, struct sandbox_run *sr, const struct
 		.log_dir = pb_arena_strdup(arena, or_empty(sb->log_dir)),
 		.host_network = sb->host_network,
 	};
-	if (!msg->name || !msg->uid || !msg->ns || !msg->request || !msg->cgroup_parent || !msg->hostname || !msg->log_dir ||
+	if (!msg->name || !msg->uid || !msg->ns || !msg->request || !msg->cgroup_parent ||
+	    !msg->hostname || !msg->log_dir ||
 	    life_copy_pairs(arena, &sb->labels, &msg->labels, &msg->labels_count) < 0 ||
-	    life_copy_pairs(arena, &sb->annotations, &msg->annotations, &msg->annotations_count) < 0 ||
+	    life_copy_pairs(arena, &sb->annotations, &msg->annotations, &msg->annotations_count) <
+	            0 ||
 	    copy_maps(arena, &sb->uid_maps, &msg->uid_maps, &msg->uid_maps_count) < 0 ||
 	    copy_maps(arena, &sb->gid_maps, &msg->gid_maps, &msg->gid_maps_count) < 0)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "pod sandbox %s: request too large", sb->name);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "pod sandbox %s: request too large",
+		               sb->name);
 	return 0;
 }
 
@@ -561,7 +576,8 @@ static struct id_map *arena_maps(struct pb_arena *arena, const struct id_maps *m
 static int fill_namespaces(struct sandbox_run *sr, const struct life_sandbox *sb, struct err *err)
 {
 	struct namespaces_args *ns = &sr->ns;
-	struct pair *sysctls = pb_arena_alloc(sr->arena, (sb->sysctls.count + 1) * sizeof(*sysctls));
+	struct pair *sysctls =
+		pb_arena_alloc(sr->arena, (sb->sysctls.count + 1) * sizeof(*sysctls));
 
 	ns->id = sr->op.id;
 	ns->host_network = sb->host_network;
@@ -572,12 +588,14 @@ static int fill_namespaces(struct sandbox_run *sr, const struct life_sandbox *sb
 	ns->ngid_maps = sb->gid_maps.count;
 	ns->hostname = sr->creating.hostname;
 	if (!sysctls || !ns->uid_maps || !ns->gid_maps)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "pod sandbox %s: request too large", sb->name);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "pod sandbox %s: request too large",
+		               sb->name);
 	for (size_t i = 0; i < sb->sysctls.count; i++) {
 		sysctls[i].key = pb_arena_strdup(sr->arena, sb->sysctls.items[i].key);
 		sysctls[i].value = pb_arena_strdup(sr->arena, sb->sysctls.items[i].value);
 		if (!sysctls[i].key || !sysctls[i].value)
-			return err_set(err, CODE_RESOURCE_EXHAUSTED, "pod sandbox %s: request too large", sb->name);
+			return err_set(err, CODE_RESOURCE_EXHAUSTED,
+			               "pod sandbox %s: request too large", sb->name);
 	}
 	ns->sysctls = (struct pairs){ .items = sysctls, .count = sb->sysctls.count };
 	return namespaces_check(ns, err);
@@ -588,16 +606,19 @@ static int fill_network(struct sandbox_run *sr, const struct life_sandbox *sb, s
 {
 	struct net_pod *net = &sr->net;
 	struct net_port *ports = pb_arena_alloc(sr->arena, (sb->nports + 1) * sizeof(*ports));
-	struct pair *items = pb_arena_alloc(sr->arena, (sr->creating.annotations_count + 1) * sizeof(*items));
+	struct pair *items =
+		pb_arena_alloc(sr->arena, (sr->creating.annotations_count + 1) * sizeof(*items));
 
 	if (!ports || !items)
-		return err_set(err, CODE_RESOURCE_EXHAUSTED, "pod sandbox %s: request too large", sb->name);
+		return err_set(err, CODE_RESOURCE_EXHAUSTED, "pod sandbox %s: request too large",
+		               sb->name);
 	for (size_t i = 0; i < sb->nports; i++) {
 		ports[i] = sb->ports[i];
 		ports[i].host_ip = pb_arena_strdup(sr->arena, or_empty(sb->ports[i].host_ip));
 	}
 	for (size_t i = 0; i < sr->creating.annotations_count; i++)
-		items[i] = (struct pair){ sr->creating.annotations[i].key, sr->creating.annotations[i].value };
+		items[i] = (struct pair){ sr->creating.annotations[i].key,
+			                  sr->creating.annotations[i].value };
 	sr->annotations = (struct pairs){ .items = items, .count = sr->creating.annotations_count };
 	*net = (struct net_pod){
 		.id = sr->op.id,
@@ -618,12 +639,14 @@ static int fill_network(struct sandbox_run *sr, const struct life_sandbox *sb, s
 
 static bool same_request(const struct sandbox *sb, const struct life_sandbox *request)
 {
-	return streq(sb->runtime_handler, or_empty(request->runtime_handler)) && sb->request.len == request->request.len &&
+	return streq(sb->runtime_handler, or_empty(request->runtime_handler)) &&
+	       sb->request.len == request->request.len &&
 	       !memcmp(sb->request.data, request->request.data, sb->request.len);
 }
 
 /* The same pod is on its way, or there already and just as asked for: answered here (D7). */
-static bool answer_existing(struct life *life, const struct life_sandbox *sb, const char *key, struct life_wait *wait)
+static bool answer_existing(struct life *life, const struct life_sandbox *sb, const char *key,
+                            struct life_wait *wait)
 {
 	const struct sandbox *old = sandbox_by_key(life->state, key);
 	struct op *op = map_find(&life->creating, key);
@@ -646,15 +669,19 @@ static enum pid_mode pid_mode(const struct life_sandbox *sb)
 	return sb->pod_pid ? PID_MODE_POD : PID_MODE_CONTAINER;
 }
 
-static int prepare(struct life *life, struct sandbox_run *sr, const struct life_sandbox *sb, struct err *err)
+static int prepare(struct life *life, struct sandbox_run *sr, const struct life_sandbox *sb,
+                   struct err *err)
 {
-	const struct runtime_info *info = runtime_find(life->args.runtime, or_empty(sb->runtime_handler), err);
+	const struct runtime_info *info =
+		runtime_find(life->args.runtime, or_empty(sb->runtime_handler), err);
 	const struct sandbox_ops *controller;
 
 	if (!info)
 		return -1;
 	if (runtime_usable(info, err) < 0) {
-		runtime_refresh(life->args.runtime); /* somebody may have installed it meanwhile: the retry will see */
+		runtime_refresh(
+			life->args
+				.runtime); /* somebody may have installed it meanwhile: the retry will see */
 		return -1;
 	}
 	controller = controller_choose(info->sandbox, pid_mode(sb), err);
@@ -666,12 +693,14 @@ static int prepare(struct life *life, struct sandbox_run *sr, const struct life_
 	sr->dns_servers = strv_dup(sb->dns_servers);
 	sr->dns_searches = strv_dup(sb->dns_searches);
 	sr->dns_options = strv_dup(sb->dns_options);
-	if (fill_creating(life, sr, sb, info, controller, err) < 0 || fill_namespaces(sr, sb, err) < 0)
+	if (fill_creating(life, sr, sb, info, controller, err) < 0 ||
+	    fill_namespaces(sr, sb, err) < 0)
 		return -1;
 	return fill_network(sr, sb, err);
 }
 
-void life_sandbox_run(struct life *life, const struct life_sandbox *sb, int64_t deadline_ns, struct life_wait *wait)
+void life_sandbox_run(struct life *life, const struct life_sandbox *sb, int64_t deadline_ns,
+                      struct life_wait *wait)
 {
 	cleanup_free char *key = sandbox_key(sb->name, sb->ns, sb->uid, sb->attempt);
 	struct sandbox_run *sr;

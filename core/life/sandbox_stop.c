@@ -116,7 +116,8 @@ static enum step shm_run(struct op *op)
 		return STEP_DONE;
 	if (op_lock(op) == STEP_FAIL)
 		return STEP_FAIL;
-	if (mount_run(op->life->loop, ops, ARRAY_SIZE(ops), op->lock.fd, CLEANUP_TIMEOUT_MS, op_step_done, op, op_err(op)) < 0)
+	if (mount_run(op->life->loop, ops, ARRAY_SIZE(ops), op->lock.fd, CLEANUP_TIMEOUT_MS,
+	              op_step_done, op, op_err(op)) < 0)
 		return STEP_FAIL;
 	return op_busy(op);
 }
@@ -159,7 +160,8 @@ static enum step removing_run(struct op *op)
 	const struct sandbox *sb = current(op);
 	const rec_Removing msg = { .id = op->id };
 
-	return sb && sb->state != SANDBOX_REMOVING ? op_record(op, RECORD_SANDBOX_REMOVING, &msg) : STEP_DONE;
+	return sb && sb->state != SANDBOX_REMOVING ? op_record(op, RECORD_SANDBOX_REMOVING, &msg)
+	                                           : STEP_DONE;
 }
 
 static enum step removed_run(struct op *op)
@@ -219,7 +221,7 @@ bool sandbox_is_lost(const struct life *life, const struct sandbox *sb)
 	if (!fsx_exists(dir))
 		return true;
 	return ns && ((sb->netns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_NET)) ||
-		      (sb->ipcns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_IPC)));
+	              (sb->ipcns_path && !namespaces_is_pinned(ns, sb->id, NAMESPACE_IPC)));
 }
 
 static void stop_or_remove(struct life *life, const char *id, bool remove, struct life_wait *wait)
@@ -229,7 +231,8 @@ static void stop_or_remove(struct life *life, const char *id, bool remove, struc
 	struct op *op;
 
 	if (!sb) {
-		op = remove && err_is(&err, CODE_NOT_FOUND) ? quarantine_remove_new(life, id) : NULL;
+		op = remove && err_is(&err, CODE_NOT_FOUND) ? quarantine_remove_new(life, id)
+		                                            : NULL;
 		if (!op) {
 			life_answer(wait, life, id, err_is(&err, CODE_NOT_FOUND) ? NULL : &err);
 			return;

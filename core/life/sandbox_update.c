@@ -44,7 +44,8 @@ static enum step gate_run(struct op *op)
 	const struct sandbox *sb = sandbox_get(op->life->state, op->id);
 
 	if (!sb || sb->state != SANDBOX_READY)
-		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s is not ready", op->id);
+		return op_fail(op, CODE_FAILED_PRECONDITION, "pod sandbox %.12s is not ready",
+		               op->id);
 	su->request.kind = GATE_SANDBOX_UPDATE;
 	memcpy(su->request.sandbox_id, op->id, ID_SIZE);
 	su->request.edit = &su->edit;
@@ -76,7 +77,8 @@ static const struct op_step update_steps[] = {
 };
 /* clang-format on */
 
-void life_sandbox_update(struct life *life, const char *id, struct bytes resources, struct life_wait *wait)
+void life_sandbox_update(struct life *life, const char *id, struct bytes resources,
+                         struct life_wait *wait)
 {
 	struct err err = { 0 };
 	const struct sandbox *sb = sandbox_find(life->state, id, &err);
@@ -90,7 +92,8 @@ void life_sandbox_update(struct life *life, const char *id, struct bytes resourc
 	memcpy(su->op.id, sb->id, ID_SIZE);
 	memcpy(su->op.sandbox_id, sb->id, ID_SIZE);
 	if (resources.len)
-		su->edit.resources = (struct bytes){ .data = xmemdup(resources.data, resources.len), .len = resources.len };
+		su->edit.resources = (struct bytes){ .data = xmemdup(resources.data, resources.len),
+			                             .len = resources.len };
 	su->op.name = "UpdatePodSandboxResources";
 	su->op.steps = update_steps;
 	su->op.nsteps = ARRAY_SIZE(update_steps);

@@ -587,7 +587,8 @@ static void keep_files(struct stats *stats, struct sampled *s, struct stats_sour
 	if (stats->nkept >= stats->max_kept)
 		return;
 	s->kept = xcalloc(1, sizeof(*s->kept));
-	*s->kept = (struct kept){ .files = take_ptr(src->opened), .refs = 1 };
+	s->kept->files = take_ptr(src->opened);
+	s->kept->refs = 1;
 	stats->nkept++;
 }
 

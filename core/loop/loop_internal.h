@@ -13,8 +13,8 @@
 #include "core/loop/loop.h"
 
 struct loop_children {
-	struct list list; /* struct child */
-	size_t stuck;     /* of those, the ones that survived SIGKILL */
+	struct list list;     /* struct child */
+	size_t stuck;         /* of those, the ones that survived SIGKILL */
 	struct rlimit nofile; /* as it was when the loop was made: what children get back */
 };
 

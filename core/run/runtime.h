@@ -32,7 +32,8 @@ struct runtime_args {
 	const struct config *config;
 	const char *state; /* runtimes' --root is <state>/runtime */
 	const char *path;  /* search path; NULL: $PATH, then the usual directories */
-	const char *cache; /* file that keeps the answers (probe_cache.h); NULL: ask at each start */
+	const char
+		*cache; /* file that keeps the answers (probe_cache.h); NULL: ask at each start */
 	int64_t probe_ms; /* 0: 5 s; a runtime that has not answered by then is a problem of that handler */
 };
 

@@ -13,7 +13,8 @@ static void add(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, const
 		yyjson_mut_obj_add_str(doc, obj, key, value);
 }
 
-char *pull_registry_text(const struct config *config, const char *version, const struct pull_auth *auth, struct err *err)
+char *pull_registry_text(const struct config *config, const char *version,
+                         const struct pull_auth *auth, struct err *err)
 {
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	cleanup_free char *agent = xasprintf("coracle/%s", version);

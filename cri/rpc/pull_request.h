@@ -18,8 +18,8 @@ struct pull_auth { /* each NULL or "" when not given */
 };
 
 /* Heap; INVALID_ARGUMENT when a credential is not UTF-8. */
-NODISCARD char *pull_registry_text(const struct config *config, const char *version, const struct pull_auth *auth,
-                                   struct err *err);
+NODISCARD char *pull_registry_text(const struct config *config, const char *version,
+                                   const struct pull_auth *auth, struct err *err);
 void pull_registry_text_free(char *text); /* wiped; NULL is fine */
 
 DEFINE_CLEANUP_PTR(char, pull_registry_text_free);

@@ -424,7 +424,8 @@ static int mount_image(struct fixture *f, char *const *layers, int userns, bool 
 	pid_t pid;
 
 	if (userns >= 0)
-		assert_int_equal(str_format(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), userns), 0);
+		assert_int_equal(
+			str_format(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), userns), 0);
 	plan = overlay_plan_new(&(struct overlay_args){ .root = f->root,
 	                                                .id = "c1",
 	                                                .layers = layers,
@@ -449,11 +450,10 @@ static void unmount_image(struct fixture *f)
 	char *none[] = { NULL };
 	struct err err = { 0 };
 
-	plan = overlay_plan_new(&(struct overlay_args){ .root = f->root,
-	                                                .id = "c1",
-	                                                .layers = none,
-	                                                .target = f->target },
-	                        &err);
+	plan = overlay_plan_new(
+		&(struct overlay_args){
+			.root = f->root, .id = "c1", .layers = none, .target = f->target },
+		&err);
 	assert_non_null(plan);
 	assert_int_equal(overlay_remove_child(plan), 0);
 	assert_int_equal(overlay_remove_child(plan), 0); /* idempotent */
