@@ -74,8 +74,8 @@ static int read_capabilities(const struct reader *r, const struct toml_entry *en
 			mirror->capabilities |= MIRROR_PULL;
 		else if (!strcasecmp(word->string.p, "resolve"))
 			mirror->capabilities |= MIRROR_RESOLVE;
-		else if (strcasecmp(word->string.p, "push") &&
-		         strcasecmp(word->string.p, "referrers")) /* of no use to us */
+		else if (strcasecmp(word->string.p, "push") != 0 &&
+		         strcasecmp(word->string.p, "referrers") != 0) /* of no use to us */
 			return fail_at(r, word->start, err, "capability \"%.40s\" is unknown",
 			               word->string.p);
 	}
@@ -99,7 +99,7 @@ static int read_ca(const struct reader *r, const struct toml_entry *entry, struc
 	size_t count = list ? toml_count(entry->value) : 1;
 
 	for (size_t i = 0; i < count; i++) {
-		char *text;
+		char *text = NULL;
 
 		if (read_file(r, list ? toml_item_at(entry->value, i) : entry->value, &text, err) <
 		    0)

@@ -208,7 +208,7 @@ static int open_sized(int dir, const char *name, uint64_t *ret_size, struct err 
 
 int segment_read(int dir, const char *name, struct buf *buf, struct err *err)
 {
-	uint64_t size;
+	uint64_t size = 0;
 	cleanup_disk int fd = open_sized(dir, name, &size, err);
 	char *p;
 	ssize_t n;
@@ -257,7 +257,7 @@ int segment_load(int dir, const char *name, struct segment_image *ret, struct er
 {
 	cleanup(segment_image_release) struct segment_image image = { 0 };
 	cleanup_free uint64_t *chunk = NULL;
-	uint64_t size;
+	uint64_t size = 0;
 	cleanup_disk int fd = open_sized(dir, name, &size, err);
 	int rc;
 

@@ -170,7 +170,7 @@ static yyjson_mut_val *dump_container(const struct container *c, yyjson_mut_doc 
 		yyjson_mut_obj_add_int(doc, obj, "pid", c->pid);
 		yyjson_mut_obj_add_uint(doc, obj, "start_ticks", c->start_ticks);
 	}
-	if (memcmp(c->boot_id, no_boot, sizeof(no_boot))) {
+	if (memcmp(c->boot_id, no_boot, sizeof(no_boot)) != 0) {
 		hex_encode(c->boot_id, sizeof(c->boot_id), boot);
 		add_str(doc, obj, "boot_id", boot);
 	}

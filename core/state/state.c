@@ -344,7 +344,7 @@ static void name_one(struct state *state, struct image *image, const char *name)
 			size_t kept = 0;
 
 			for (size_t i = 0; v[i]; i++) {
-				if (strcmp(v[i], name))
+				if (!streq(v[i], name))
 					v[kept++] = v[i];
 				else
 					free(v[i]);
@@ -497,7 +497,7 @@ const struct sandbox *sandbox_find(const struct state *state, const char *id, st
 	list_for_each(l, &state->sandboxes) {
 		const struct sandbox *sb = list_entry(l, struct sandbox, link);
 
-		if (!sandbox_is_visible(sb) || strncmp(sb->id, id, len))
+		if (!sandbox_is_visible(sb) || strncmp(sb->id, id, len) != 0)
 			continue;
 		if (found) {
 			err_set(err, CODE_INVALID_ARGUMENT,
@@ -527,7 +527,7 @@ const struct container *container_find(const struct state *state, const char *id
 	list_for_each(l, &state->containers) {
 		const struct container *c = list_entry(l, struct container, link);
 
-		if (!container_is_visible(c) || strncmp(c->id, id, len))
+		if (!container_is_visible(c) || strncmp(c->id, id, len) != 0)
 			continue;
 		if (found) {
 			err_set(err, CODE_INVALID_ARGUMENT,

@@ -221,7 +221,7 @@ static bool container_matches(const struct state *state, const struct container 
 	if (filter->pod_sandbox_id && filter->pod_sandbox_id[0]) {
 		const struct sandbox *sb = sandbox_find(state, filter->pod_sandbox_id, &err);
 
-		if (!sb || strcmp(sb->id, c->sandbox_id))
+		if (!sb || !streq(sb->id, c->sandbox_id))
 			return false;
 	}
 	if (filter->has_state && filter->state.state != to_cri_container_state(c))

@@ -39,7 +39,7 @@ bool labels_match(const struct pairs *labels, const void *selector, size_t count
 	for (size_t i = 0; i < count; i++) {
 		const char *value = pairs_find(labels, or_empty(wanted[i].key));
 
-		if (!value || strcmp(value, or_empty(wanted[i].value)))
+		if (!value || !streq(value, or_empty(wanted[i].value)))
 			return false;
 	}
 	return true;
