@@ -449,7 +449,7 @@ FORMATTED := $(OWN_C) $(OWN_H) $(wildcard vendor/*.c vendor/*.h) $(shell find te
 SCRIPTS  := build.sh .ci/run $(wildcard scripts/*.sh tests/integration/*.sh tests/integration/*/run.sh tests/bench/*.sh tests/conformance/*.sh)
 LINT_CC  := $(CPPFLAGS) -nostdlibinc -isystem build/prefix/include -DCORACLE_CHECKED -DCORACLE_VERSION='"$(VERSION)"'
 
-LINTS := lint-format lint-layers lint-globals lint-headers lint-scripts lint-tidy lint-cppcheck
+LINTS := lint-format lint-layers lint-globals lint-headers lint-cleanup lint-scripts lint-tidy lint-cppcheck
 .PHONY: lint format analyze $(LINTS)
 lint:
 	+$(Q)scripts/lint.sh $(LINTS)
@@ -468,6 +468,9 @@ lint-globals: $(foreach f,$(FOLDERS),$(call lib,$f))
 
 lint-headers: $(HEADERS) $(GEN_H) $(TOOLCHAIN)
 	$(Q)scripts/check-headers.sh $(OWN_H) -- $(CC) $(CPPFLAGS) $(WARN) -DCORACLE_CHECKED
+
+lint-cleanup:
+	$(Q)scripts/check-cleanup.sh $(filter %.c,$(FORMATTED))
 
 lint-scripts:
 	$(Q)scripts/check-scripts.sh $(SCRIPTS)
@@ -546,7 +549,7 @@ make check-integration  real runtimes, CNI, registry, plugins (root)
 make fuzz-NAME          libFuzzer on tests/fuzz/fuzz_NAME.c; FUZZ_SECONDS=0 is without end
 make fuzz-smoke         every target: its corpus, then 20 s (FUZZ_SECONDS)
 make fuzz-replay        the corpora only, without libFuzzer
-make lint               format, layers, globals, headers, scripts, clang-tidy, cppcheck; lint-NAME for one
+make lint               format, layers, globals, headers, cleanup, scripts, clang-tidy, cppcheck; lint-NAME for one
 make analyze            gcc -fanalyzer
 make format             clang-format all of our C
 make bench, make size   speed; bytes by part

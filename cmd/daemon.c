@@ -127,7 +127,7 @@ static void node_facts(void *arg, struct pb_arena *arena, bool verbose, struct c
 static int set_pod_cidrs(void *arg, const char *const *cidrs, size_t ncidrs, struct err *err)
 {
 	struct daemon *d = arg;
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	rec_RuntimeConfig msg;
 
 	buf_init(&text, 4096);

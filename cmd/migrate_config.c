@@ -519,7 +519,7 @@ static void print_report(struct run *run, FILE *out)
 {
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *array = yyjson_mut_arr(doc);
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	cleanup_free char *json = NULL;
 
 	buf_init(&text, MAX_TEXT);
@@ -552,7 +552,7 @@ static void print_report(struct run *run, FILE *out)
 
 static void show_diff(struct run *run, const struct work *work)
 {
-	cleanup(buf_release) struct buf diff;
+	cleanup(buf_release) struct buf diff = { 0 };
 
 	buf_init(&diff, MAX_TEXT);
 	if (migrate_diff(&work->edit, work->file.name, &diff) < 0)

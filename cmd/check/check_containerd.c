@@ -190,14 +190,14 @@ static bool is_true(struct found f)
 
 static void syntax(const struct check_ctx *ctx, struct check_out *out)
 {
-	cleanup(docs_release) struct docs docs;
+	cleanup(docs_release) struct docs docs = { 0 };
 
 	if (read_docs(ctx, &docs, out))
 		check_ok(out, NULL, "%s and %zu imports", docs.all[0].path, docs.count - 1);
 }
 
 #define READ_OR_SKIP(docs)                                                                         \
-	cleanup(docs_release) struct docs docs;                                                    \
+	cleanup(docs_release) struct docs docs = { 0 };                                            \
 	bool fine = true;                                                                          \
 	if (!read_docs(ctx, &docs, NULL)) {                                                        \
 		check_skip(out, NULL, "the file cannot be read");                                  \

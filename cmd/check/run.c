@@ -196,7 +196,7 @@ static void run_forked(const struct check_group *group, const struct check *chec
                        const struct check_ctx *ctx, struct check_reports *reports)
 {
 	size_t before = reports->count;
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	char what[64];
 	int fds[2], status = 0;
 	bool in_time;
@@ -320,7 +320,7 @@ static NORETURN void run_program(char *const argv[], int in, int out)
 int check_command(char *const argv[], const char *input, char **ret_out, int *ret_status,
                   struct err *err)
 {
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	int in[2], out[2];
 	pid_t pid;
 	bool in_time;

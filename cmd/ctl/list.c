@@ -106,7 +106,7 @@ int verb_ps(struct ctl *ctl, int argc, char **argv)
 		{ "quiet", 'q', ARG_FLAG, &quiet, NULL, "ids alone, in full" },
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 0, 0);
-	cleanup(table_release) struct table table;
+	cleanup(table_release) struct table table = { 0 };
 	yyjson_mut_doc *doc = NULL;
 	yyjson_mut_val *arr = NULL;
 	const cri_PodSandbox *pod = NULL;
@@ -226,7 +226,7 @@ int verb_pods(struct ctl *ctl, int argc, char **argv)
 		{ "quiet", 'q', ARG_FLAG, &quiet, NULL, "ids alone, in full" },
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 0, 0);
-	cleanup(table_release) struct table table;
+	cleanup(table_release) struct table table = { 0 };
 	yyjson_mut_doc *doc = NULL;
 	yyjson_mut_val *arr = NULL;
 	struct objects objects;
@@ -301,7 +301,7 @@ int verb_images(struct ctl *ctl, int argc, char **argv)
 	};
 	int words = ctl_args(ctl, argc, argv, options, ARRAY_SIZE(options), 0, 0);
 	const cri_ListImagesRequest request = { 0 };
-	cleanup(table_release) struct table table;
+	cleanup(table_release) struct table table = { 0 };
 	yyjson_mut_doc *doc = NULL;
 	yyjson_mut_val *arr = NULL;
 	cri_ListImagesResponse response;

@@ -111,7 +111,7 @@ int verb_stats(struct ctl *ctl, int argc, char **argv)
 	static const char *const headings[] = { "CONTAINER", "NAME", "+CPU",  "+CPU TIME",
 		                                "+MEMORY",   "+RSS", "+DISK", NULL };
 	int words = ctl_args(ctl, argc, argv, NULL, 0, 0, -1);
-	cleanup(table_release) struct table table;
+	cleanup(table_release) struct table table = { 0 };
 	cri_ListContainerStatsResponse before, after;
 	const cri_Container **wanted;
 	yyjson_mut_doc *doc = NULL;

@@ -229,7 +229,7 @@ static int add_host(struct migrate_hosts *hosts, const struct toml_value *regist
 	const struct toml_value *list =
 		toml_get(toml_get_str(toml_get(registry, "mirrors"), host), "endpoint");
 	cleanup_free char *dir = dir_of(host);
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	cleanup(toml_free) struct toml *again = NULL;
 	size_t start;
 

@@ -116,7 +116,7 @@ static int print_path(struct buf *out, const struct str *path, uint32_t nparts)
 
 static int print_record(const struct migrate_record *record, struct buf *out)
 {
-	cleanup(buf_release) struct buf setting;
+	cleanup(buf_release) struct buf setting = { 0 };
 	cleanup_free char *value =
 		record->action == MIGRATE_SECRET ? xstrdup(SECRET) : value_text(record->value);
 	bool is_long = value && strlen(value) > VALUE_COLUMN;

@@ -228,7 +228,7 @@ int json_str_req(yyjson_val *obj, const char *key, const char *what, const char 
 /* Invalid UTF-8 becomes U+FFFD, one per bad byte. */
 static char *repaired(struct str text, size_t *ret_len)
 {
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 
 	buf_init(&out, SIZE_MAX / 4);
 	while (text.len) {
@@ -308,7 +308,7 @@ char *json_write(const yyjson_mut_doc *doc, bool pretty, size_t *ret_len)
 
 char *json_quote(const char *s)
 {
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	struct str text = str_of(s);
 	int rc;
 

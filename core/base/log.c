@@ -174,7 +174,7 @@ static void add_body(struct buf *out, const struct log_ctx *ctx, struct str mess
 
 static void write_text(enum log_level level, const struct log_ctx *ctx, struct str message)
 {
-	cleanup(buf_release) struct buf line;
+	cleanup(buf_release) struct buf line = { 0 };
 	int rc;
 
 	buf_init(&line, MAX_LINE);
@@ -260,7 +260,7 @@ static int send_entry(const struct buf *entry, bool patient)
 /* False: journald is not there, so stderr has to do. */
 static bool write_journal(enum log_level level, const struct log_ctx *ctx, struct str message)
 {
-	cleanup(buf_release) struct buf entry;
+	cleanup(buf_release) struct buf entry = { 0 };
 	uint32_t dropped = atomic_exchange(&lines_dropped, 0);
 	int rc;
 

@@ -218,7 +218,7 @@ static bool is_addressed_to(const char *address, const char *domain)
 /* "user:password" in base64, as in docker's config.json. */
 static int decode_pair(const char *text, struct auth_credentials *ret, struct err *err)
 {
-	cleanup(buf_release) struct buf plain;
+	cleanup(buf_release) struct buf plain = { 0 };
 	struct str user, password;
 	int rc = 0;
 
@@ -290,7 +290,7 @@ static int compare_texts(const void *a, const void *b)
 char *auth_scopes(const char *path, const char *scope)
 {
 	cleanup(strv_free) char **all = xcalloc(SCOPES_MAX + 1, sizeof(*all));
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	struct str rest = str_of(scope), one;
 	size_t n = 0;
 	bool more;

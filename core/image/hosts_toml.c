@@ -37,7 +37,7 @@ static int fail_at(const struct reader *r, uint32_t offset, struct err *err, con
 static int fail_at(const struct reader *r, uint32_t offset, struct err *err, const char *fmt, ...)
 {
 	struct toml_place place = toml_place(r->toml, offset);
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	va_list ap;
 
 	buf_init(&text, 8192);
@@ -162,7 +162,7 @@ static int read_header(const struct reader *r, const struct toml_entry *entry,
 {
 	static const char *const ours[] = { "host", "content-length", "transfer-encoding",
 		                            "connection", "range" };
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 
 	if (want(r, entry, TOML_TABLE, err) < 0)
 		return -1;

@@ -147,7 +147,7 @@ static int open_tunnel(struct http_conn *conn, const struct http_url *proxy, str
 	const char *host = conn->origin.host, *v6 = strchr(host, ':');
 	int64_t deadline_ns = clock_mono_ns() + HTTP_HEAD_MS * NS_PER_MS;
 	cleanup_free struct http_head *head = xcalloc(1, sizeof(*head));
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	cleanup_free char *text = NULL;
 	cleanup_free char *authority =
 		xasprintf("%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "", conn->origin.port);
@@ -301,7 +301,7 @@ static int put_request(struct buf *out, const struct http_client *client,
 static int send_request(struct http_client *client, struct http_conn *conn,
                         const struct http_request *request, struct err *err)
 {
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	ssize_t n;
 
 	buf_init(&out, REQUEST_MAX);
@@ -425,7 +425,7 @@ int http_read(struct http_response *response, void *data, size_t max, size_t *re
 int http_read_all(struct http_response *response, size_t max_bytes, char **ret_text,
                   size_t *ret_len, struct err *err)
 {
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	size_t n;
 
 	buf_init(&text, max_bytes + READ_BYTES);

@@ -50,7 +50,7 @@ static int parse_host(struct str text, bool is_address, char **ret, struct err *
 
 static int decode(struct str text, char **ret, struct err *err)
 {
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 
 	buf_init(&out, HTTP_URL_MAX);
 	if (percent_decode(&out, text) < 0 || (out.len && memchr(out.data, '\0', out.len)))

@@ -336,7 +336,7 @@ static int answer_want(struct image_job *job, const void *data, size_t len, stru
 {
 	cleanup(strv_free) char **keys = NULL;
 	cleanup_free bool *have = NULL;
-	cleanup(buf_release) struct buf frame;
+	cleanup(buf_release) struct buf frame = { 0 };
 	size_t n;
 
 	buf_init(&frame, STREAM_OUT_MAX);
@@ -551,7 +551,7 @@ void image_job_cancel(struct image_job *job)
 static int start_stream(struct image_job *job, int fd, struct err *err)
 {
 	static const struct stream_ops ops = { .on_data = on_data, .on_end = on_end };
-	cleanup(buf_release) struct buf frame;
+	cleanup(buf_release) struct buf frame = { 0 };
 	int rc;
 
 	buf_init(&frame, STREAM_OUT_MAX);

@@ -426,7 +426,7 @@ static int parse_annotations(yyjson_val *obj, struct descriptor *descriptor, con
 static int check_inline(yyjson_val *obj, const struct descriptor *descriptor, const char *what,
                         struct err *err)
 {
-	cleanup(buf_release) struct buf raw;
+	cleanup(buf_release) struct buf raw = { 0 };
 	const char *data;
 
 	buf_init(&raw, MANIFEST_MAX_BYTES);

@@ -142,7 +142,7 @@ static void layer_done(struct pull *pull, const char *text)
 static int ask_layers(struct pull *pull, char *const *keys, bool *have, size_t count,
                       struct err *err)
 {
-	cleanup(buf_release) struct buf frame;
+	cleanup(buf_release) struct buf frame = { 0 };
 	cleanup_free char *data = NULL;
 	size_t len = 0;
 	int rc;
@@ -442,7 +442,7 @@ static int settle_layers(struct job *job, struct err *err)
 static int send_result(struct job *job, const struct image_config *config, struct err *err)
 {
 	const struct pull_image *image = job->image;
-	cleanup(buf_release) struct buf frame;
+	cleanup(buf_release) struct buf frame = { 0 };
 	cleanup_free struct pull_layer *layers = xcalloc(job->count + 1, sizeof(*layers));
 	char id[DIGEST_SHA256_TEXT];
 	size_t n = 0;
@@ -614,7 +614,7 @@ static int prepare(struct pull *pull, const char *staging, const char *layers, p
 
 static int report(struct pull *pull, int rc, const struct err *failure)
 {
-	cleanup(buf_release) struct buf frame;
+	cleanup(buf_release) struct buf frame = { 0 };
 	struct err err = { 0 };
 
 	buf_init(&frame, 8192);

@@ -298,8 +298,8 @@ static int token_request(struct registry_host *host, const struct auth_challenge
 {
 	const struct auth_credentials *mine = host->credentials;
 	bool post = !mine->user && mine->identity_token;
-	cleanup(buf_release) struct buf text;
-	cleanup(buf_release) struct buf fields;
+	cleanup(buf_release) struct buf text = { 0 };
+	cleanup(buf_release) struct buf fields = { 0 };
 	int rc;
 
 	buf_init(&text, HTTP_URL_MAX + AUTH_TOKEN_MAX);

@@ -151,7 +151,7 @@ int unpack_wait(int sock, struct untar_result *ret, struct err *err)
 int unpack_fix(int control, uint32_t slot, char *const *lowers, size_t nlowers,
                struct untar_result *ret, struct err *err)
 {
-	cleanup(buf_release) struct buf payload;
+	cleanup(buf_release) struct buf payload = { 0 };
 	cleanup_close int sock = -1;
 	uint8_t number[4];
 
@@ -240,7 +240,7 @@ static int slot_dir(const struct session *session, char path[32], struct err *er
 static int do_unpack(struct session *session, struct untar_result *ret, struct err *err)
 {
 	cleanup(untar_free) struct untar *untar = NULL;
-	cleanup(buf_release) struct buf deferred;
+	cleanup(buf_release) struct buf deferred = { 0 };
 	struct tar_xattr xattrs[TAR_XATTRS_MAX];
 	cleanup_close int root = -1;
 	struct tar_entry entry;
@@ -374,7 +374,7 @@ static int session_run(int sock)
 {
 	struct session session = { .sock = sock };
 	struct unpack_reply reply = { 0 };
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	cleanup_free uint8_t *data = xcalloc(1, UNPACK_FRAME_MAX);
 	struct err err = { 0 };
 	int rc;

@@ -68,7 +68,7 @@ static int put_frame(struct buf *out, enum unpack_frame type, const struct buf *
 
 int unpack_put_entry(struct buf *out, const struct tar_entry *entry, struct err *err)
 {
-	cleanup(buf_release) struct buf payload;
+	cleanup(buf_release) struct buf payload = { 0 };
 	size_t path_len = strlen(entry->path), link_len = strlen(entry->link);
 	uint8_t fixed[ENTRY_FIXED] = { 0 };
 
@@ -185,7 +185,7 @@ int unpack_get_entry(const uint8_t *data, size_t len, struct tar_entry *ret,
 
 int unpack_put_reply(struct buf *out, const struct unpack_reply *reply, struct err *err)
 {
-	cleanup(buf_release) struct buf payload;
+	cleanup(buf_release) struct buf payload = { 0 };
 	uint8_t fixed[REPLY_FIXED] = { 0 };
 
 	buf_init(&payload, REPLY_FIXED + sizeof(reply->err.msg));

@@ -500,7 +500,7 @@ static void replay_orphans(struct replay *r)
 {
 	struct life *life = r->life;
 	cleanup_free char *snapshots = xasprintf("%s/snapshots", life->root);
-	cleanup(map_release) struct map seen;
+	cleanup(map_release) struct map seen = { 0 };
 	struct err err = { 0 };
 	char **ids = NULL;
 

@@ -214,7 +214,7 @@ void rpc_ctl_pull(struct cri *cri, struct grpc_call *call, const void *request)
 
 void rpc_ctl_dump(struct cri *cri, struct grpc_call *call, const void *request UNUSED)
 {
-	cleanup(buf_release) struct buf json;
+	cleanup(buf_release) struct buf json = { 0 };
 	struct err err = { 0 };
 
 	buf_init(&json, DUMP_MAX_BYTES);

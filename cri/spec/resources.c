@@ -101,7 +101,7 @@ int build_resources(struct build *build, struct err *err)
 
 char *spec_resources_json(const cri_LinuxContainerResources *res, struct err *err)
 {
-	cleanup(spec_release) struct spec spec;
+	cleanup(spec_release) struct spec spec = { 0 };
 	struct host_facts host;
 	char *json = NULL;
 

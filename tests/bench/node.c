@@ -246,7 +246,7 @@ static uint64_t dumped(struct bench *b, const char *section, const char *key)
 		.response_desc = ctl_DumpChunk_fields,
 		.timeout_ms = CALL_MS,
 	};
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	cleanup(yyjson_doc_free) yyjson_doc *doc = NULL;
 	ctl_DumpChunk chunk;
 	struct err err = { 0 };
@@ -286,7 +286,7 @@ static int import_progress(void *arg UNUSED, const void *message UNUSED)
 static void import_image(struct bench *b)
 {
 	cleanup_free char *path = xasprintf("%s/image.tar", b->dir), *config = NULL;
-	cleanup(buf_release) struct buf layer, archive;
+	cleanup(buf_release) struct buf layer = { 0 }, archive = { 0 };
 	const ctl_ImportRequest req = { .path = path };
 	const struct grpc_client_call call = {
 		.method = CONTROL "Import",

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct config_flags no_flags;
 	cleanup(config_free) struct config *config = NULL;
 	cleanup(config_free) struct config *again = NULL;
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	struct err err;
 
 	buf_init(&text, 8 * 1024 * 1024);

@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	cleanup(pb_arena_free) struct pb_arena *arena = pb_arena_new(pb_budget_for(size));
 	cleanup(pb_arena_free) struct pb_arena *second = pb_arena_new(MAX_BYTES);
-	cleanup(buf_release) struct buf ours, theirs, again;
+	cleanup(buf_release) struct buf ours = { 0 }, theirs = { 0 }, again = { 0 };
 	struct sample msg, back;
 	struct err err = { .code = CODE_OK };
 	int rc;

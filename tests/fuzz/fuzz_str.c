@@ -57,7 +57,7 @@ static void check_numbers(struct str text)
 
 static void check_base64(struct str text)
 {
-	cleanup(buf_release) struct buf coded, plain;
+	cleanup(buf_release) struct buf coded = { 0 }, plain = { 0 };
 
 	buf_init(&coded, MAX_BYTES);
 	buf_init(&plain, MAX_BYTES);
@@ -74,7 +74,7 @@ static void check_base64(struct str text)
 
 static void check_percent(struct str text)
 {
-	cleanup(buf_release) struct buf coded, plain;
+	cleanup(buf_release) struct buf coded = { 0 }, plain = { 0 };
 
 	buf_init(&coded, MAX_BYTES);
 	buf_init(&plain, MAX_BYTES);

@@ -29,8 +29,8 @@ static void outputs_are_readable(const struct migrate_edit *edit)
 	struct migrate_records records;
 	const struct migrate_records *list[] = { &records };
 	struct migrate_conf_count count;
-	cleanup(migrate_hosts_release) struct migrate_hosts hosts;
-	cleanup(buf_release) struct buf out;
+	cleanup(migrate_hosts_release) struct migrate_hosts hosts = { 0 };
+	cleanup(buf_release) struct buf out = { 0 };
 	struct err err = { .code = CODE_OK };
 
 	buf_init(&out, 64u << 20);

@@ -527,7 +527,7 @@ static void check_root(struct fixture *f, uid_t base)
 static void a_docker_archive_becomes_a_root_file_system(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	cleanup_free char *config = NULL;
 	struct err err = { 0 };
@@ -571,7 +571,7 @@ static void a_docker_archive_becomes_a_root_file_system(void **arg)
 static void every_order_and_compression_gives_the_same_image(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	cleanup(buf_release) struct buf packed = { 0 };
 
@@ -591,7 +591,7 @@ static void every_order_and_compression_gives_the_same_image(void **arg)
 static void an_archive_can_come_through_a_pipe(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	int ends[2];
 	pid_t pid;
@@ -615,7 +615,7 @@ static void an_archive_can_come_through_a_pipe(void **arg)
 static void an_oci_layout_keeps_its_digest(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	char top[DIGEST_SHA256_TEXT];
 	cleanup_free char *expected = NULL;
@@ -639,7 +639,7 @@ static void an_oci_layout_keeps_its_digest(void **arg)
 static void linked_members_of_an_archive_are_followed_inside_it(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 
 	sample_init(&s);
@@ -680,7 +680,7 @@ static void linked_members_of_an_archive_are_followed_inside_it(void **arg)
 static void one_image_under_two_names_is_one_image(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	cleanup_free char *manifest = NULL;
 
@@ -706,7 +706,7 @@ static void one_image_under_two_names_is_one_image(void **arg)
 static void an_archive_without_a_name_wants_one(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	char top[DIGEST_SHA256_TEXT];
 
@@ -720,7 +720,7 @@ static void an_archive_without_a_name_wants_one(void **arg)
 static void what_does_not_match_its_digest_leaves_nothing(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 
 	sample_init(&s);
@@ -732,7 +732,7 @@ static void what_does_not_match_its_digest_leaves_nothing(void **arg)
 static void a_damaged_archive_names_what_is_wrong(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	struct buf cut;
 
@@ -754,7 +754,7 @@ static void a_damaged_archive_names_what_is_wrong(void **arg)
 static void an_image_for_another_machine_is_refused_by_name(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 
 	sample_init(&s);
@@ -766,7 +766,7 @@ static void an_image_for_another_machine_is_refused_by_name(void **arg)
 static void a_layer_that_breaks_the_rules_fails_alone(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 
 	sample_init(&s);
@@ -926,7 +926,7 @@ static pid_t user_namespace(int *ret_fd)
 static void a_user_namespace_sees_its_own_ids(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	cleanup_close int userns = -1;
 
@@ -995,7 +995,7 @@ static void five_hundred_layers_mount(void **arg)
 static void removed_images_leave_no_files(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 	struct image_remove *remove;
 	struct err err = { 0 };
@@ -1020,7 +1020,7 @@ static void removed_images_leave_no_files(void **arg)
 static void an_opaque_root_cuts_off_what_is_beneath(void **arg)
 {
 	struct fixture *f = *arg;
-	cleanup(sample_release) struct sample s;
+	cleanup(sample_release) struct sample s = { 0 };
 	cleanup(buf_release) struct buf tar = { 0 };
 
 	sample_init(&s);

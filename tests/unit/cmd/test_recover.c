@@ -14,7 +14,7 @@
 
 static struct record_text describe(enum record_kind kind, const void *msg)
 {
-	cleanup(buf_release) struct buf bytes;
+	cleanup(buf_release) struct buf bytes = { 0 };
 	struct record_text t;
 	struct err err = { 0 };
 

@@ -295,7 +295,7 @@ static void mirrors_become_hosts_toml_with_their_certificates(void **arg)
 		"[plugins.cri.registry.configs.'r.example'.tls]\ninsecure_skip_verify = true\n"
 		"[plugins.cri.registry.headers]\nX-A = ['1', '2']\n";
 	struct fixture f;
-	cleanup(migrate_hosts_release) struct migrate_hosts hosts;
+	cleanup(migrate_hosts_release) struct migrate_hosts hosts = { 0 };
 	struct err err = { .code = CODE_OK };
 
 	(void)arg;
@@ -329,7 +329,7 @@ static void a_registry_that_names_no_directory_is_refused(void **arg)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		cleanup_free char *text =
 			xasprintf(CRI "registry.mirrors.'%s'.endpoint = ['https://m']\n", names[i]);
-		cleanup(migrate_hosts_release) struct migrate_hosts hosts;
+		cleanup(migrate_hosts_release) struct migrate_hosts hosts = { 0 };
 		struct fixture f;
 		struct err err = { .code = CODE_OK };
 
@@ -345,7 +345,7 @@ static void a_registry_that_names_no_directory_is_refused(void **arg)
 static void expect_diff(const char *text, const char *want)
 {
 	struct fixture f;
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 
 	buf_init(&out, 1 << 20);
 	open_fixture(&f, text);
@@ -394,7 +394,7 @@ static void the_report_is_json_with_masked_secrets(void **arg)
 	cleanup_free char *json = NULL;
 	cleanup(yyjson_doc_free) yyjson_doc *again = NULL;
 	yyjson_val *file, *key;
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 
 	(void)arg;
 	open_fixture(&f, text);

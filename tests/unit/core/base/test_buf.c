@@ -13,7 +13,7 @@
 
 static void appended_text_is_terminated_without_being_counted(void **arg)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 
 	(void)arg;
 	buf_init(&buf, 1000);
@@ -28,7 +28,7 @@ static void appended_text_is_terminated_without_being_counted(void **arg)
 
 static void beyond_the_maximum_nothing_changes(void **arg)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 	struct err err = { .code = CODE_OK };
 
 	(void)arg;
@@ -65,7 +65,7 @@ static void a_zeroed_buffer_takes_nothing_and_is_released_twice(void **arg)
 
 static void growth_is_geometric_and_stays_correct(void **arg)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 	size_t reallocations = 0, cap = 0;
 
 	(void)arg;
@@ -86,7 +86,7 @@ static void growth_is_geometric_and_stays_correct(void **arg)
 
 static void reserved_room_is_written_then_counted(void **arg)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 	char *room;
 
 	(void)arg;
@@ -101,7 +101,7 @@ static void reserved_room_is_written_then_counted(void **arg)
 
 static void consumed_bytes_leave_from_the_front(void **arg)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 
 	(void)arg;
 	buf_init(&buf, 100);
@@ -133,7 +133,7 @@ static void a_taken_string_leaves_an_empty_buffer_with_its_maximum(void **arg)
 
 static void clearing_keeps_memory_and_maximum(void **arg)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 	const char *data;
 
 	(void)arg;

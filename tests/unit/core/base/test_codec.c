@@ -44,7 +44,7 @@ static void base64_gives_the_published_vectors(void **arg)
 
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		cleanup(buf_release) struct buf coded, plain;
+		cleanup(buf_release) struct buf coded = { 0 }, plain = { 0 };
 
 		buf_init(&coded, 100);
 		buf_init(&plain, 100);
@@ -66,7 +66,7 @@ static void base64_takes_both_alphabets_and_nothing_else(void **arg)
 	static const char *const bad[] = { "A",    "AAAAA", "AA=",      "Zm9vAA*A", "A===",
 		                           "=",    "====",  "AA==AA==", "A=AA",     "AAA\n",
 		                           "AA A", "AA*A",  "AAA==",    "AA===",    "AAAA=" };
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 
 	(void)arg;
 	buf_init(&out, 100);
@@ -124,7 +124,7 @@ static void crc32c_is_the_same_with_and_without_the_instruction(void **arg)
 
 static void percent_coding_leaves_only_unreserved_characters(void **arg)
 {
-	cleanup(buf_release) struct buf out, back;
+	cleanup(buf_release) struct buf out = { 0 }, back = { 0 };
 	char all[256];
 
 	(void)arg;

@@ -98,7 +98,7 @@ static void anything_but_strict_json_is_refused_with_its_place(void **arg)
 
 static void duplicate_keys_are_refused_wherever_they_are(void **arg)
 {
-	cleanup(buf_release) struct buf many;
+	cleanup(buf_release) struct buf many = { 0 };
 	char reason[100];
 
 	(void)arg;

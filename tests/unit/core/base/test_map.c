@@ -13,7 +13,7 @@
 
 static void what_is_inserted_is_found_until_removed(void **arg)
 {
-	cleanup(map_release) struct map map;
+	cleanup(map_release) struct map map = { 0 };
 	int one = 1, two = 2;
 	char key[] = "c1";
 
@@ -50,7 +50,7 @@ static void many_keys_survive_growth_and_removal(void **arg)
 {
 	enum { COUNT = 5000 };
 	static int values[COUNT];
-	cleanup(map_release) struct map map;
+	cleanup(map_release) struct map map = { 0 };
 	char key[32];
 
 	(void)arg;
@@ -72,7 +72,7 @@ static void many_keys_survive_growth_and_removal(void **arg)
 
 static void coming_and_going_does_not_grow_the_map(void **arg)
 {
-	cleanup(map_release) struct map map;
+	cleanup(map_release) struct map map = { 0 };
 	char key[32];
 	int value;
 
@@ -92,7 +92,7 @@ static void coming_and_going_does_not_grow_the_map(void **arg)
 
 static void iteration_follows_insertion_and_allows_removal_of_the_current(void **arg)
 {
-	cleanup(map_release) struct map map;
+	cleanup(map_release) struct map map = { 0 };
 	char seen[256] = "";
 	char key[32];
 	int value;
@@ -144,8 +144,8 @@ static void the_hash_is_siphash13(void **arg)
 
 static void two_maps_do_not_share_their_seed(void **arg)
 {
-	cleanup(map_release) struct map a;
-	cleanup(map_release) struct map b;
+	cleanup(map_release) struct map a = { 0 };
+	cleanup(map_release) struct map b = { 0 };
 
 	(void)arg;
 	map_init(&a);

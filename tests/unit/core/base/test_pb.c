@@ -48,9 +48,9 @@ static void reference(const pb_msgdesc_t *desc, const void *msg, struct buf *out
 /* Ours has the same size, and means the same to nanopb. */
 static void assert_encodes(struct pb_arena *arena, const struct sample *msg)
 {
-	cleanup(buf_release) struct buf ours;
-	cleanup(buf_release) struct buf theirs;
-	cleanup(buf_release) struct buf again;
+	cleanup(buf_release) struct buf ours = { 0 };
+	cleanup(buf_release) struct buf theirs = { 0 };
+	cleanup(buf_release) struct buf again = { 0 };
 	struct sample back;
 	struct err err = { .code = CODE_OK };
 
@@ -241,7 +241,7 @@ static void fields_are_appended_last_first(void **arg)
 	static const char want[] =
 		"head\xc0\x3e\x07\xf2\x01\x04\x00\x00\x00\x00\x7a\x06\x1a\x01w\x0a\x01n\x08\x01";
 	struct sample msg = { .yes = true, .small = 7, .has_inner = true };
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	struct err err = { .code = CODE_OK };
 	char *words[] = { (char[]){ "w" } };
 
@@ -257,7 +257,7 @@ static void fields_are_appended_last_first(void **arg)
 static void an_empty_message_is_no_bytes(void **arg)
 {
 	const struct label nothing = { NULL, NULL };
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	struct err err = { .code = CODE_OK };
 
 	(void)arg;
@@ -283,7 +283,7 @@ static void large_messages_outgrow_the_room_again_and_again(void **arg)
 static void a_full_buffer_keeps_what_it_had(void **arg)
 {
 	struct label pair = { (char[]){ "0123456789" }, (char[]){ "0123456789" } };
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	struct err err = { .code = CODE_OK };
 
 	(void)arg;
@@ -308,7 +308,7 @@ static void foreign_text_is_not_sent_and_its_place_is_named(void **arg)
 	char *words[] = { (char[]){ "fine" }, (char[]){ "\xff" } };
 	struct inner inners[] = { { .name = NULL }, { .words_count = 2, .words = words } };
 	struct sample msg = { .inners_count = 2, .inners = inners };
-	cleanup(buf_release) struct buf out;
+	cleanup(buf_release) struct buf out = { 0 };
 	struct err err = { .code = CODE_OK };
 
 	(void)arg;

@@ -358,7 +358,7 @@ static void values_and_keys_know_their_place(void **arg)
 
 static void tables_keep_source_order_and_lookups_nest(void **arg)
 {
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	cleanup(toml_free) struct toml *toml = NULL;
 	char name[16];
 
@@ -457,7 +457,7 @@ static void larger_than_16_mib_is_refused(void **arg)
 
 static void a_hundred_thousand_keys_take_less_than_a_second(void **arg)
 {
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	cleanup(toml_free) struct toml *toml = NULL;
 	clock_t start = clock();
 

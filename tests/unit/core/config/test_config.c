@@ -355,7 +355,7 @@ static void what_is_printed_reads_back_to_the_same(void **arg)
 	cleanup(config_free) struct config *config =
 		parse("[daemon]\nroot = /a\n[runtime x]\n[cni]\nbin_dirs = /a\n  /b\n");
 	cleanup(config_free) struct config *again = NULL;
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 
 	(void)arg;
 	buf_init(&text, 65536);
@@ -371,7 +371,7 @@ static void what_is_printed_reads_back_to_the_same(void **arg)
 static void the_sample_file_with_all_comments_taken_away_is_the_default(void **arg)
 {
 	cleanup(config_free) struct config *config = NULL;
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	struct str rest, line;
 	char *uncommented;
 	size_t n = 0;

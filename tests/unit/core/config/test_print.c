@@ -16,7 +16,7 @@
 
 static void same_as_the_file(const char *path, int (*print)(struct buf *out))
 {
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 	cleanup_free char *there = NULL;
 	struct err err = { .code = CODE_OK };
 
@@ -44,7 +44,7 @@ static void the_manual_page_is_what_the_table_says(void **arg)
 
 static void the_manual_names_every_key_with_its_default(void **arg)
 {
-	cleanup(buf_release) struct buf text;
+	cleanup(buf_release) struct buf text = { 0 };
 
 	(void)arg;
 	buf_init(&text, 1 << 20);

@@ -109,7 +109,7 @@ static void what_is_not_compressed_passes_through(void **arg)
 
 static void gzip_members_form_one_stream(void **arg)
 {
-	cleanup(buf_release) struct buf in;
+	cleanup(buf_release) struct buf in = { 0 };
 
 	(void)arg;
 	buf_init(&in, 1024);
@@ -123,7 +123,7 @@ static void more_output_than_one_buffer_arrives_whole(void **arg)
 {
 	const size_t len = 3000000;
 	cleanup_free char *data = xcalloc(1, len);
-	cleanup(buf_release) struct buf in;
+	cleanup(buf_release) struct buf in = { 0 };
 	cleanup(outcome_release) struct outcome a = { 0 };
 	cleanup(outcome_release) struct outcome b = { 0 };
 
@@ -143,7 +143,7 @@ static void more_output_than_one_buffer_arrives_whole(void **arg)
 static void zstd_frames_and_skippable_ones_form_one_stream(void **arg)
 {
 	static const uint8_t skippable[] = { 0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 'x', 'y', 'z' };
-	cleanup(buf_release) struct buf in;
+	cleanup(buf_release) struct buf in = { 0 };
 
 	(void)arg;
 	buf_init(&in, 1024);
@@ -169,7 +169,7 @@ static void a_zstd_window_over_8_mib_is_refused(void **arg)
 
 static void damage_and_truncation_are_told_apart(void **arg)
 {
-	cleanup(buf_release) struct buf in;
+	cleanup(buf_release) struct buf in = { 0 };
 
 	(void)arg;
 	buf_init(&in, 1024);

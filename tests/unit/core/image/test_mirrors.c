@@ -239,6 +239,7 @@ static void what_is_wrong_in_a_hosts_file_fails_with_its_place(void **arg)
 	check_refused(f, "[host.\"https://m\"]\nclient = [[\"a\"]]\n", "pair");
 	check_refused(f, "[host.\"https://m\"]\ndial_timeout = \"soon\"\n", "duration");
 	check_refused(f, "[host.\"https://m\"]\ncredentials = \"all\"\n", "credentials");
+	check_refused(f, "header = \"a: b\"\n", "header is not a table");
 	check_refused(f, "[host.\"https://m\".header]\nX = \"a\\nb\"\n", "control character");
 	check_refused(f, "[host.\"https://m\".header]\n\"X Y\" = \"a\"\n",
 	              "not the name of a header");

@@ -87,7 +87,7 @@ static void refused(const struct buf *tar, const char *why)
 
 static void plain_members_come_out_as_they_went_in(void **arg)
 {
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 
 	(void)arg;
 	tarball_init(&tar);
@@ -129,7 +129,7 @@ static void pax_overrides_the_next_entry_only(void **arg)
 		                               "uname=x",
 		                               NULL };
 	static const char *const global[] = { "path=nobody/reads/this", NULL };
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 
 	(void)arg;
 	tarball_init(&tar);
@@ -146,7 +146,7 @@ static void pax_overrides_the_next_entry_only(void **arg)
 static void gnu_long_names_win_over_pax(void **arg)
 {
 	static const char *const records[] = { "path=pax", "linkpath=paxlink", NULL };
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 
 	(void)arg;
 	tarball_init(&tar);
@@ -164,7 +164,7 @@ static void gnu_long_names_win_over_pax(void **arg)
 
 static void the_ustar_prefix_is_put_in_front(void **arg)
 {
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 	size_t at;
 
 	(void)arg;
@@ -177,7 +177,7 @@ static void the_ustar_prefix_is_put_in_front(void **arg)
 
 static void base_256_numbers_are_read(void **arg)
 {
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 	size_t at;
 
 	(void)arg;
@@ -203,7 +203,7 @@ static void every_sparse_form_gives_the_same_file(void **arg)
 	static const char *const pax10[] = { "GNU.sparse.major=1", "GNU.sparse.minor=0",
 		                             "GNU.sparse.name=f", "GNU.sparse.realsize=12", NULL };
 	const char *expected = "file f> 644 0:0 0,0 t0.0 s12 x0\n[2a][3b][8c]";
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 	char with_map[515] = "2\n2\n2\n8\n1\n";
 	size_t at;
 
@@ -248,7 +248,7 @@ static void sparse_maps_that_lie_are_refused(void **arg)
 	(void)arg;
 	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
 		const char *const records[] = { "GNU.sparse.size=12", maps[i], NULL };
-		cleanup(buf_release) struct buf tar;
+		cleanup(buf_release) struct buf tar = { 0 };
 
 		tarball_init(&tar);
 		tarball_pax(&tar, 'x', records);
@@ -260,7 +260,7 @@ static void sparse_maps_that_lie_are_refused(void **arg)
 static void truncation_is_noticed_wherever_it_matters(void **arg)
 {
 	static const char *const records[] = { "path=p", NULL };
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 	static const size_t cuts[] = { 100, 512 + 3, 1024, 1024 + 511, 1536 + 2 };
 
 	(void)arg;
@@ -294,7 +294,7 @@ static void broken_headers_are_refused_with_a_reason(void **arg)
 		{ 156, "Q", 1, "unknown entry type" },
 		{ 156, "1", 1, "link without a target" },
 	};
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 
 	(void)arg;
 	tarball_init(&tar);
@@ -312,7 +312,7 @@ static void broken_headers_are_refused_with_a_reason(void **arg)
 static void one_zero_block_inside_the_archive_is_an_error(void **arg)
 {
 	static const char zero[512];
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 
 	(void)arg;
 	tarball_init(&tar);
@@ -338,7 +338,7 @@ static void pax_headers_are_bounded_and_checked(void **arg)
 		{ "10 size=x\n", "size" },
 		{ "31 GNU.sparse.numbytes=1000000\n", "without an offset" },
 	};
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 
 	(void)arg;
 	tarball_init(&tar);
@@ -361,7 +361,7 @@ static void paths_and_xattrs_have_limits(void **arg)
 {
 	cleanup_free char *path = xcalloc(1, TAR_PATH_MAX + 16);
 	const char *records[TAR_XATTRS_MAX + 2] = { path };
-	cleanup(buf_release) struct buf tar;
+	cleanup(buf_release) struct buf tar = { 0 };
 
 	(void)arg;
 	memcpy(path, "path=", 5);

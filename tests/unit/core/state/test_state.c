@@ -51,7 +51,7 @@ static void verify(struct fixture *f)
 
 static uint64_t apply(struct fixture *f, enum record_kind kind, const void *msg)
 {
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 	struct err err = { 0 };
 	struct record rec = {
 		.seq = ++f->seq, .time_ns = 1000 + (int64_t)f->seq, .kind = kind, .version = 1
@@ -372,7 +372,7 @@ static int reapply(void *arg, enum record_kind kind, const pb_msgdesc_t *desc, c
                    struct err *err)
 {
 	struct fixture *copy = arg;
-	cleanup(buf_release) struct buf buf;
+	cleanup(buf_release) struct buf buf = { 0 };
 	struct record rec = { .kind = kind, .version = 1 };
 
 	buf_init(&buf, RECORD_MAX_BYTES);

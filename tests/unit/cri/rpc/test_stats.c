@@ -227,7 +227,7 @@ static int teardown(void **arg)
 static void send_request(struct fixture *f, const char *path, const pb_msgdesc_t *desc,
                          const void *message)
 {
-	cleanup(buf_release) struct buf bytes;
+	cleanup(buf_release) struct buf bytes = { 0 };
 	struct err err;
 
 	buf_init(&bytes, 1 << 20);
