@@ -405,12 +405,15 @@ INTEGRATION_RUNS := $(if $(INTEGRATION),'JOBS=1 TEST_TIMEOUT=600 scripts/run-tes
                     $(if $T,$(INTEGRATION_SH),tests/integration/run.sh)
 
 # MUTANT=name: with that fault in it, must fail; without, each of them is tried after the real thing.
+# crictl is built by tests/conformance/run.sh; without it the one on PATH is used.
+PEERS = $(addprefix CRICTL=,$(abspath $(wildcard build/peers/crictl)))
+
 .PHONY: check-crash check-integration bench
 check-crash: $(CRASH)
 	$(Q)$(SAN_ENV) MUTANT=$(MUTANT) scripts/crash-matrix.sh $O/crash $(CRASH)
 
 check-integration: $(INTEGRATION) $(if $T,$(if $(INTEGRATION_SH),$(CORACLE)),$(CORACLE))
-	$(Q)$(SAN_ENV) CORACLE=$(abspath $(CORACLE)) scripts/add-counts.sh $(INTEGRATION_RUNS)
+	$(Q)$(SAN_ENV) CORACLE=$(abspath $(CORACLE)) $(PEERS) scripts/add-counts.sh $(INTEGRATION_RUNS)
 
 bench: $(BENCH) $(CORACLE)
 	$(Q)$(if $(wildcard tests/bench/run.sh),CORACLE=$(abspath $(CORACLE)) tests/bench/run.sh $O/bench,set -- $(BENCH); for program; do $$program; done)
