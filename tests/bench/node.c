@@ -699,12 +699,12 @@ static void make_directory(struct bench *b)
 	    b->bridge, b->dir);
 	put(b, "timed.conf",
 	    "[log]\nlevel = notice\n[runtime]\ndefault = crun\n[runtime crun]\npath = %s/crun\n[runtime timed]\npath = %s/timed/crun\n"
-	    "[cni]\nconf_dir = %s/net.d\nbin_dirs = %s/cni\n[nri]\nplugin_path = %s/no-plugins\n",
-	    crun, b->dir, b->dir, b->dir, b->dir);
+	    "[cni]\nconf_dir = %s/net.d\nbin_dirs = %s/cni\n",
+	    crun, b->dir, b->dir, b->dir);
 	put(b, "plain.conf",
 	    "[log]\nlevel = notice\n[runtime]\ndefault = crun\n[runtime crun]\npath = %s/crun\n"
-	    "[cni]\nconf_dir = %s/net.d\nbin_dirs = %s/cni\n[nri]\nplugin_path = %s/no-plugins\n",
-	    crun, b->dir, b->dir, b->dir);
+	    "[cni]\nconf_dir = %s/net.d\nbin_dirs = %s/cni\n",
+	    crun, b->dir, b->dir);
 }
 
 static void remove_bridge(const struct bench *b)
