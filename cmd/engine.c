@@ -245,9 +245,7 @@ static int open_run(struct engine *e, struct err *err)
 		e->namespaces = namespaces_new(e->loop, e->config->state, err);
 		if (!e->namespaces)
 			return err_wrap(err, "namespaces");
-		e->net = net_new(&net, err);
-		if (!e->net)
-			return err_wrap(err, "network");
+		e->net = net_new(&net);
 	}
 	return open_monitors(e, err);
 }

@@ -1,8 +1,7 @@
 /* core/net/cni.c
  *
- * Which network is it? The directory is read at start and whenever inotify says so, and before each use two cheap looks
- * (pending events, the directory's inode) make sure that nothing was missed. plan.c writes down what an operation needs, chain.c
- * runs it.
+ * Which network is it? Before each use a stat of every file tells whether the directory is still what was read: kubelet asks for
+ * the status every few seconds, so nobody else has to watch it. plan.c writes down what an operation needs, chain.c runs it.
  */
 #include "core/net/cni.h"
 
@@ -11,14 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "core/base/bug.h"
 #include "core/base/clock.h"
+#include "core/base/codec.h"
 #include "core/base/fsx.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -36,23 +34,19 @@
 #define MAGIC_NSFS         0x6e736673
 #define MAGIC_PROC         0x9fa0
 
-#define WATCH_DIR                                                                                  \
-	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF |   \
-	 IN_MOVE_SELF | IN_ONLYDIR)
-#define WATCH_ANCESTOR (IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+/* A file that changed this short ago may change again without another size or time, and may be half written. */
+#define SETTLE_NS NS_PER_S
 
 struct net {
 	struct chain chain;
 	char *conf_dir, *state_dir;
 	bool builtin_allowed;
 
-	int inotify_fd, watch;
-	struct loop_io *io;
-	bool watching_dir; /* else an ancestor, because the directory is not there */
-	dev_t dir_dev;
-	ino_t dir_ino;
+	uint32_t seen; /* the directory when it was read, see look() */
+	bool settled;  /* no file of it was young then */
 
 	struct netconf *conf; /* NULL: none, see why */
+	uint32_t conf_crc;    /* of its text */
 	bool builtin;         /* conf is ours */
 	unsigned builtin_with;
 	bool builtin_used; /* a pod was planned in it: its subnet is written down */
@@ -114,24 +108,60 @@ static bool is_conf_file(const char *name)
 	                          ends_with(name, ".json"));
 }
 
-static void add_problem(struct net *net, const char *text)
+static void add_problem(char ***problems, const char *text)
 {
-	size_t n = strv_len(net->problems);
+	size_t n = strv_len(*problems);
 
-	net->problems = xrealloc(net->problems, n + 2, sizeof(*net->problems));
-	net->problems[n] = xstrdup(text);
-	net->problems[n + 1] = NULL;
+	*problems = xrealloc(*problems, n + 2, sizeof(**problems));
+	(*problems)[n] = xstrdup(text);
+	(*problems)[n + 1] = NULL;
 }
 
-static int load_file(struct net *net, const char *name, struct err *err)
+static bool is_young(const struct stat *st)
 {
-	cleanup_free char *path = xasprintf("%s/%s", net->conf_dir, name);
+	int64_t age_ns = clock_real_ns() - st->st_mtim.tv_sec * NS_PER_S - st->st_mtim.tv_nsec;
+
+	return age_ns >= 0 && age_ns < SETTLE_NS;
+}
+
+/* What may be configuration, in a number: names, inodes, sizes, times. A link counts as what it leads to. */
+static uint32_t look(const struct net *net, bool *ret_settled)
+{
+	cleanup(strv_free) char **names = NULL;
+	uint32_t crc = (uint32_t)fsx_list(AT_FDCWD, net->conf_dir, &names);
+
+	*ret_settled = true;
+	for (size_t i = 0; names && names[i]; i++) {
+		cleanup_free char *path = xasprintf("%s/%s", net->conf_dir, names[i]);
+		struct stat st = { 0 };
+
+		if (!is_conf_file(names[i]))
+			continue;
+		ignore(stat(path, &st) < 0); /* nowhere, in all zeros */
+		*ret_settled &= !is_young(&st);
+		crc = crc32c(crc, names[i], strlen(names[i]) + 1);
+		crc = crc32c(crc, &st.st_dev, sizeof(st.st_dev));
+		crc = crc32c(crc, &st.st_ino, sizeof(st.st_ino));
+		crc = crc32c(crc, &st.st_size, sizeof(st.st_size));
+		crc = crc32c(crc, &st.st_mtim, sizeof(st.st_mtim));
+		crc = crc32c(crc, &st.st_ctim, sizeof(st.st_ctim));
+	}
+	return crc;
+}
+
+/* One file. -1: @err; @ret_young: it was written a moment ago. */
+static int load_file(const char *path, struct netconf **ret, uint32_t *ret_crc, bool *ret_young,
+                     struct err *err)
+{
 	cleanup_free char *text = NULL;
+	struct stat st;
 	size_t len;
 
+	*ret_young = stat(path, &st) == 0 && is_young(&st);
 	if (file_read_all(path, NETCONF_MAX_BYTES, &text, &len, err) < 0)
 		return -1;
-	return netconf_parse(path, text, len, &net->conf, err);
+	*ret_crc = crc32c(0, text, len);
+	return netconf_parse(path, text, len, ret, err);
 }
 
 /* What the host offers to the built-in network: it takes part in choosing its plugins. */
@@ -197,145 +227,87 @@ static void say_once(struct net *net)
 	net->said = line;
 }
 
-static void load(struct net *net)
+/* The first file that is a network, and what is wrong with those before it. True: one of these is being written. */
+static bool read_dir(const struct net *net, char **names, size_t *ret_candidates,
+                     struct netconf **ret, uint32_t *ret_crc, char ***ret_problems)
 {
-	cleanup(strv_free) char **names = NULL;
-	size_t candidates = 0;
-	int rc;
+	bool writing = false;
 
-	unload(net);
-	rc = fsx_list(AT_FDCWD, net->conf_dir, &names);
-	for (size_t i = 0; rc >= 0 && names[i] && !net->conf && candidates < MAX_CONF_FILES; i++) {
+	*ret_candidates = 0;
+	for (size_t i = 0; names[i] && !*ret && *ret_candidates < MAX_CONF_FILES; i++) {
+		cleanup_free char *path = xasprintf("%s/%s", net->conf_dir, names[i]);
 		struct err err;
+		bool young;
 
 		if (!is_conf_file(names[i]))
 			continue;
-		candidates++;
-		net->had_conf = true;
-		if (load_file(net, names[i], &err) < 0)
-			add_problem(net, err.msg);
+		++*ret_candidates;
+		if (load_file(path, ret, ret_crc, &young, &err) < 0) {
+			add_problem(ret_problems, err.msg);
+			writing |= young;
+		}
 	}
+	return writing;
+}
+
+static char *why_none(struct net *net, int rc, size_t candidates)
+{
+	if (rc < 0 && rc != -ENOENT)
+		return xasprintf("cannot read %s: %s", net->conf_dir, errno_name(-rc));
+	if (candidates > 0)
+		return xasprintf("no usable network configuration in %s: %s", net->conf_dir,
+		                 net->problems[0]);
+	if (net->had_conf)
+		return xasprintf("the network configuration in %s was removed", net->conf_dir);
+	return net->builtin_allowed ? NULL
+	                            : xasprintf("no network configuration in %s", net->conf_dir);
+}
+
+static void load(struct net *net)
+{
+	cleanup(strv_free) char **names = NULL;
+	cleanup(strv_free) char **problems = NULL;
+	struct netconf *conf = NULL;
+	size_t candidates = 0;
+	uint32_t crc = 0;
+	int rc = fsx_list(AT_FDCWD, net->conf_dir, &names);
+
+	if (rc >= 0 && read_dir(net, names, &candidates, &conf, &crc, &problems) && net->conf) {
+		netconf_free(conf);
+		return; /* what we have is good until that file is whole */
+	}
+	if (conf && net->conf && crc == net->conf_crc && streq(conf->file, net->conf->file)) {
+		netconf_free(conf); /* what is known of its status stays */
+	} else {
+		unload(net);
+		net->conf = conf;
+		net->conf_crc = crc;
+	}
+	strv_free(net->problems);
+	net->problems = take_ptr(problems);
+	net->had_conf |= candidates > 0;
 	if (!net->conf) {
-		if (rc < 0 && rc != -ENOENT)
-			net->why = xasprintf("cannot read %s: %s", net->conf_dir, errno_name(-rc));
-		else if (candidates > 0)
-			net->why = xasprintf("no usable network configuration in %s: %s",
-			                     net->conf_dir, net->problems[0]);
-		else if (net->had_conf)
-			net->why = xasprintf("the network configuration in %s was removed",
-			                     net->conf_dir);
-		else if (!net->builtin_allowed)
-			net->why = xasprintf("no network configuration in %s", net->conf_dir);
-		else
+		net->why = why_none(net, rc, candidates);
+		if (!net->why)
 			load_builtin(net);
 	}
 	say_once(net);
 }
 
-/* ------------------------------------------------------------------ watching */
-
-static void remember_dir(struct net *net)
-{
-	struct stat st;
-
-	net->dir_dev = 0;
-	net->dir_ino = 0;
-	if (stat(net->conf_dir, &st) == 0) {
-		net->dir_dev = st.st_dev;
-		net->dir_ino = st.st_ino;
-	}
-}
-
-/* Watch the directory, or the nearest ancestor that exists. */
-static void arm(struct net *net)
-{
-	if (net->watch >= 0)
-		ignore(inotify_rm_watch(net->inotify_fd, net->watch) <
-		       0); /* gone by itself with its directory */
-	net->watch = -1;
-	net->watching_dir = false;
-	/* A part that appears between the failed watch and the next one is caught by trying once more from the top. */
-	for (int tries = 0; tries < 16 && !net->watching_dir; tries++) {
-		cleanup_free char *path = xstrdup(net->conf_dir);
-		cleanup_free char *missing = NULL;
-		int watch = inotify_add_watch(net->inotify_fd, path, WATCH_DIR);
-
-		net->watching_dir = watch >= 0;
-		while (watch < 0 && strlen(path) > 1) {
-			char *slash = strrchr(path, '/');
-
-			free(missing);
-			missing = xstrdup(path);
-			slash[slash == path] = '\0';
-			watch = inotify_add_watch(net->inotify_fd, path, WATCH_ANCESTOR);
-		}
-		if (net->watch >= 0 && net->watch != watch)
-			ignore(inotify_rm_watch(net->inotify_fd, net->watch) <
-			       0); /* of the try before */
-		net->watch = watch;
-		if (missing && !fsx_exists(missing))
-			break;
-	}
-	remember_dir(net);
-}
-
-/* A file that was just created is not complete yet; IN_CLOSE_WRITE will follow. A link has no such event. */
-static bool is_half_written(const struct net *net, const struct inotify_event *event)
-{
-	cleanup_free char *path = NULL;
-	struct stat st;
-
-	if (!net->watching_dir || (event->mask & IN_CREATE) == 0 || event->len == 0)
-		return false;
-	path = xasprintf("%s/%s", net->conf_dir, event->name);
-	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
-}
-
-/* Take all pending events; true: something changed. */
-static bool drain_events(struct net *net)
-{
-	char data[8192] __attribute__((aligned(__alignof__(struct inotify_event))));
-	bool changed = false;
-	ssize_t n;
-
-	while ((n = read(net->inotify_fd, data, sizeof(data))) > 0) {
-		for (char *at = data; at < data + n;) {
-			const struct inotify_event *event =
-				(const struct inotify_event *)(void *)at;
-
-			at += sizeof(*event) + event->len;
-			if ((event->mask & IN_IGNORED) == 0 && !is_half_written(net, event))
-				changed = true;
-		}
-	}
-	return changed;
-}
+/* ------------------------------------------------------------------ before each use */
 
 static void refresh(struct net *net)
 {
-	bool changed = drain_events(net);
-	struct stat st = { 0 };
+	bool settled;
+	uint32_t seen = look(net, &settled);
 
-	if (stat(net->conf_dir, &st) < 0)
-		st = (struct stat){ 0 };
-	/* Another directory than the one we watch: it was replaced, moved with its parent, or appeared. */
-	if (st.st_dev != net->dir_dev || st.st_ino != net->dir_ino ||
-	    (changed && !net->watching_dir)) {
-		arm(net);
-		changed = true;
-	}
 	/* Plugins and iptables may have been installed since; they change what the built-in network consists of. */
-	if (net->builtin && builtin_options(net) != net->builtin_with)
-		changed = true;
-	/* Out of watches: nobody tells us, so look each time. */
-	if (changed || net->watch < 0)
-		load(net);
-}
-
-static void on_inotify(void *arg, uint32_t events)
-{
-	(void)events;
-	refresh(arg);
+	if (seen == net->seen && net->settled &&
+	    (!net->builtin || builtin_options(net) == net->builtin_with))
+		return;
+	net->seen = seen;
+	net->settled = settled;
+	load(net);
 }
 
 int net_prepare(struct net *net, const struct net_pod *pod, char **ret_plan, size_t *ret_len,
@@ -569,7 +541,7 @@ static char *join(char *const *items)
 	return joined;
 }
 
-struct net *net_new(const struct net_args *args, struct err *err)
+struct net *net_new(const struct net_args *args)
 {
 	struct net *net;
 
@@ -585,25 +557,9 @@ struct net *net_new(const struct net_args *args, struct err *err)
 		.conf_dir = xstrdup(args->conf_dir),
 		.state_dir = xstrdup(args->state_dir),
 		.builtin_allowed = args->builtin,
-		.inotify_fd = -1,
-		.watch = -1,
 	};
 	list_init(&net->chain.ops);
-	net->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (net->inotify_fd < 0) {
-		err_sys(err, errno, "watch %s: inotify", net->conf_dir);
-		net_free(net);
-		return NULL;
-	}
-	net->io = loop_io_new(net->chain.loop, net->inotify_fd, EPOLLIN, on_inotify, net,
-	                      "CNI configuration", err);
-	if (!net->io) {
-		net_free(net);
-		return NULL;
-	}
-	/* Watch first, then read: what changes in between is an event. */
-	arm(net);
-	load(net);
+	refresh(net);
 	return net;
 }
 
@@ -614,9 +570,6 @@ void net_free(struct net *net)
 	unload(net);
 	while (!list_empty(&net->chain.ops))
 		net_op_free(list_entry(net->chain.ops.next, struct net_op, link));
-	loop_io_free(net->io);
-	if (net->inotify_fd >= 0)
-		close(net->inotify_fd);
 	strv_free(net->chain.bin_dirs);
 	free(net->conf_dir);
 	free(net->state_dir);

@@ -44,8 +44,8 @@ struct net_args {
 	int64_t timeout_ms;    /* config->cni_timeout_ms: one plugin's call; 0: 60 s */
 };
 
-/* Reads the directory and begins to watch it. Everything is copied. Fails only without inotify. */
-NODISCARD struct net *net_new(const struct net_args *args, struct err *err);
+/* Reads the directory; each use looks whether it has changed. Everything is copied. */
+NODISCARD struct net *net_new(const struct net_args *args);
 /* Operations in flight are forgotten: their plugins go on (holding the op lock), done is not called. */
 void net_free(struct net *net);
 

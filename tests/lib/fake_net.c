@@ -14,7 +14,7 @@ struct net {
 	struct world *world;
 };
 
-struct net *net_new(const struct net_args *args UNUSED, struct err *err UNUSED)
+struct net *net_new(const struct net_args *args UNUSED)
 {
 	struct net *net = xcalloc(1, sizeof(*net));
 

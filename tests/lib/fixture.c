@@ -294,7 +294,7 @@ static bool open_all(struct fixture *f)
 	f->monitors = monitors_new(&(struct monitors_args){
 		.loop = f->loop, .gone = on_monitor_gone, .record = on_monitor_record, .arg = f });
 	if (!f->inspect) {
-		f->net = net_new(&(struct net_args){ .loop = f->loop }, &err);
+		f->net = net_new(&(struct net_args){ .loop = f->loop });
 		f->namespaces = namespaces_new(f->loop, f->state_dir, &err);
 	}
 	f->life = life_new(&(struct life_args){

@@ -99,8 +99,7 @@ static void open_net(struct fixture *f)
 		                 .builtin = true };
 	char reason[256];
 
-	f->net = net_new(&args, &f->err);
-	assert_non_null(f->net);
+	f->net = net_new(&args);
 	if (!net_ready(f->net, reason, sizeof(reason)))
 		fail_msg("%s", reason);
 }
