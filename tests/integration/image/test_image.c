@@ -35,6 +35,7 @@
 #include "core/image/unpack.h"
 #include "core/loop/loop.h"
 #include "tests/lib/tarball.h"
+#include "tests/lib/userns.h"
 
 #define MAP_BASE   100000
 #define MAX_IMAGES 8
@@ -901,6 +902,7 @@ static pid_t user_namespace(int *ret_fd)
 		ignore(read(go[0], &byte, 1)); /* until the parent closes it */
 		_exit(0);
 	}
+	close(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
 	for (int i = 0; i < 2; i++) {
 		int fd;
@@ -917,7 +919,6 @@ static pid_t user_namespace(int *ret_fd)
 	kill(pid, SIGKILL); /* the descriptor keeps the namespace */
 	waitpid(pid, NULL, 0);
 	close(ready[0]);
-	close(ready[1]);
 	close(go[0]);
 	close(go[1]);
 	return pid;
@@ -930,6 +931,7 @@ static void a_user_namespace_sees_its_own_ids(void **arg)
 	cleanup(buf_release) struct buf tar = { 0 };
 	cleanup_close int userns = -1;
 
+	NEEDS_USERNS();
 	sample_init(&s);
 	docker_archive(&tar, &s, false);
 	import_ok(f, &tar, NULL);

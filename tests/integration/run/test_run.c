@@ -33,6 +33,7 @@
 #include "core/run/mount.h"
 #include "core/run/namespaces.h"
 #include "core/run/runtime.h"
+#include "tests/lib/userns.h"
 
 #define TIMEOUT_MS 20000
 #define MAPPED     100000 /* host id of the pod's root */
@@ -211,6 +212,8 @@ static const struct id_map maps[] = { { 0, MAPPED, 65536 } };
 
 static struct namespaces_args pod(struct fixture *f, bool userns)
 {
+	if (userns)
+		NEEDS_USERNS();
 	return (struct namespaces_args){
 		.id = f->id,
 		.hostname = "pod-a",

@@ -32,6 +32,7 @@
 #include "cri/spec/build.h"
 #include "cri/spec/to_spec.h"
 #include "tests/lib/spec_input.h"
+#include "tests/lib/userns.h"
 
 #define TIMEOUT_MS 20000
 #define MAPPED     100000
@@ -523,6 +524,7 @@ static void limits_reach_the_cgroup(void **arg)
 
 static void in_a_user_namespace(struct fixture *f, struct pod pod)
 {
+	NEEDS_USERNS();
 	pod.userns = true;
 	make_pod(f, pod);
 	for_each_runtime(f, info)
