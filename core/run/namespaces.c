@@ -452,6 +452,9 @@ static int unshare_fault(int flags, int sys, struct fault *fault)
 	if (sys == EINVAL)
 		return fault_code(fault, CODE_UNIMPLEMENTED, "create ", what,
 		                  ": not in this kernel");
+	if (sys == EPERM && flags & CLONE_NEWUSER)
+		return fault_code(fault, CODE_FAILED_PRECONDITION, "create ", what,
+		                  ": the kernel refuses them here, as it does in a chroot");
 	return fault_sys(fault, sys, "create ", what);
 }
 
