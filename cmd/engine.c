@@ -27,6 +27,7 @@ static enum exit_status lock_dir(const char *dir, int *ret_fd, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/lock", dir);
 	cleanup_close int fd = -1;
+	struct stat st;
 	char pid[32];
 	int rc = fsx_mkdir_p(dir, 0711);
 	ssize_t n;
@@ -47,8 +48,9 @@ static enum exit_status lock_dir(const char *dir, int *ret_fd, struct err *err)
 		        pid[0] ? ", pid " : "", pid);
 		return EXIT_LOCKED;
 	}
-	n = ftruncate(fd, 0) < 0 ? -1 : dprintf(fd, "%d", (int)getpid());
-	if (n < 0) /* only a courtesy to whoever finds the lock taken */
+	/* Only a courtesy to whoever finds the lock taken. Cutting a file costs more than all the rest here: not for nothing. */
+	n = dprintf(fd, "%d", (int)getpid());
+	if (n < 0 || fstat(fd, &st) < 0 || (st.st_size > n && ftruncate(fd, n) < 0))
 		log_debug(NULL, "%s: %s", path, strerror(errno));
 	*ret_fd = take_fd(&fd);
 	return EXIT_OK;

@@ -101,6 +101,16 @@ ssize_t disk_pread(int fd, void *data, size_t len, uint64_t off)
 	return pread_full(fd, data, len, (off_t)off);
 }
 
+uint64_t disk_next_data(int fd, uint64_t off)
+{
+	off_t data = lseek(fd, (off_t)off, SEEK_DATA);
+
+	if (data >= 0)
+		return (uint64_t)data;
+	return errno == ENXIO ? UINT64_MAX
+	                      : off; /* a filesystem that does not know may hold anything */
+}
+
 int disk_pwrite(int fd, const void *data, size_t len, uint64_t off)
 {
 	ssize_t n = pwrite_full(fd, data, len, (off_t)off);

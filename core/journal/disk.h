@@ -30,6 +30,8 @@ NODISCARD int disk_size(int fd, uint64_t *ret_bytes);
 NODISCARD int disk_list(int dir, char ***ret_names);
 NODISCARD ssize_t disk_pread(int fd, void *data, size_t len,
                              uint64_t off); /* short at the end of the file */
+/* Where bytes that may not be zero begin, at or behind @off: what is before it was never written. UINT64_MAX: nowhere. */
+NODISCARD uint64_t disk_next_data(int fd, uint64_t off);
 NODISCARD int disk_pwrite(int fd, const void *data, size_t len, uint64_t off);
 NODISCARD int disk_truncate(int fd, uint64_t bytes);
 NODISCARD int disk_fdatasync(int fd);

@@ -236,10 +236,13 @@ static bool is_zero(const uint64_t *words, size_t len)
 
 static int load_chunks(int fd, struct segment_image *image, uint64_t *chunk)
 {
-	for (size_t off = 0; off < image->len; off += LOAD_CHUNK) {
-		size_t want = MIN(image->len - off, (size_t)LOAD_CHUNK);
-		ssize_t n = disk_pread(fd, chunk, want, off);
+	for (uint64_t off = 0; (off = disk_next_data(fd, off)) < image->len; off += LOAD_CHUNK) {
+		size_t want;
+		ssize_t n;
 
+		off -= off % LOAD_CHUNK;
+		want = MIN(image->len - off, (size_t)LOAD_CHUNK);
+		n = disk_pread(fd, chunk, want, off);
 		if (n < 0)
 			return (int)n;
 		if ((size_t)n < want) /* it was cut meanwhile: what is gone reads as zeros */

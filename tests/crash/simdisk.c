@@ -527,6 +527,16 @@ ssize_t disk_pread(int fd, void *data, size_t len, uint64_t off)
 	return (ssize_t)len;
 }
 
+uint64_t disk_next_data(int fd, uint64_t off)
+{
+	const struct file *file = file_of(fd);
+
+	for (uint64_t i = off / DISK_BLOCK; i < file->nblocks; i++)
+		if (block_cached(&file->blocks[i]))
+			return MAX(off, i * DISK_BLOCK);
+	return UINT64_MAX;
+}
+
 static int write_block(struct file *file, const uint8_t *p, size_t n, uint64_t at)
 {
 	uint8_t data[DISK_BLOCK] = { 0 };
