@@ -226,31 +226,15 @@ int segment_read(int dir, const char *name, struct buf *buf, struct err *err)
 	return 0;
 }
 
-static bool is_zero(const uint64_t *words, size_t len)
+static int load_data(int fd, struct segment_image *image)
 {
-	for (size_t i = 0; i < len / sizeof(*words); i += 4)
-		if (words[i] | words[i + 1] | words[i + 2] | words[i + 3])
-			return false;
-	return true;
-}
+	for (uint64_t off = 0; (off = disk_next_data(fd, off)) < image->len; off = image->used) {
+		size_t want = MIN(image->len - off, (size_t)LOAD_CHUNK);
+		ssize_t n = disk_pread(fd, image->data + off, want, off);
 
-static int load_chunks(int fd, struct segment_image *image, uint64_t *chunk)
-{
-	for (uint64_t off = 0; (off = disk_next_data(fd, off)) < image->len; off += LOAD_CHUNK) {
-		size_t want;
-		ssize_t n;
-
-		off -= off % LOAD_CHUNK;
-		want = MIN(image->len - off, (size_t)LOAD_CHUNK);
-		n = disk_pread(fd, chunk, want, off);
 		if (n < 0)
 			return (int)n;
-		if ((size_t)n < want) /* it was cut meanwhile: what is gone reads as zeros */
-			memset((uint8_t *)chunk + n, 0, LOAD_CHUNK - (size_t)n);
-		if (is_zero(chunk, LOAD_CHUNK))
-			continue;
-		memcpy(image->data + off, chunk, want);
-		image->used = off + want;
+		image->used = off + want; /* it was cut meanwhile: what is gone reads as zeros */
 	}
 	image->used = used_bytes(image->data, image->used);
 	return 0;
@@ -259,7 +243,6 @@ static int load_chunks(int fd, struct segment_image *image, uint64_t *chunk)
 int segment_load(int dir, const char *name, struct segment_image *ret, struct err *err)
 {
 	cleanup(segment_image_release) struct segment_image image = { 0 };
-	cleanup_free uint64_t *chunk = NULL;
 	uint64_t size = 0;
 	cleanup_disk int fd = open_sized(dir, name, &size, err);
 	int rc;
@@ -271,8 +254,7 @@ int segment_load(int dir, const char *name, struct segment_image *ret, struct er
 		return err_set(err, CODE_RESOURCE_EXHAUSTED, "%s: larger than %u bytes", name,
 		               SEGMENT_MAX_BYTES);
 	image.len = size;
-	chunk = xcalloc(1, LOAD_CHUNK);
-	rc = load_chunks(fd, &image, chunk);
+	rc = load_data(fd, &image);
 	if (rc < 0)
 		return err_sys(err, -rc, "read %s", name);
 	*ret = image;

@@ -107,7 +107,7 @@ NODISCARD int segment_scan(const uint8_t *data, size_t len, uint64_t number, uin
 NODISCARD int segment_read(int dir, const char *name, struct buf *buf, struct err *err);
 
 /*
- * A segment in memory, as long as its file. A segment is mostly zeros: those are not copied, and memory that nobody touches costs
+ * A segment in memory, as long as its file. A segment is mostly a hole: that is not read, and memory that nobody touches costs
  * nothing, so a log of a few records is read without paying for the space that waits for the others.
  */
 struct segment_image {
