@@ -423,13 +423,14 @@ static int read_server(const struct reader *r, struct mirror *ret, struct err *e
 static int read_all(const struct reader *r, struct mirrors *ret, struct err *err)
 {
 	const struct toml_value *hosts = toml_get(r->toml->root, "host");
+	size_t count = hosts ? toml_count(hosts) : 0;
 
 	if (hosts && !toml_is(hosts, TOML_TABLE))
 		return fail_at(r, hosts->start, err, "host is not a table");
-	if (toml_count(hosts) >= MIRRORS_MAX)
+	if (hosts && count >= MIRRORS_MAX)
 		return fail_at(r, hosts->start, err, "more than %d hosts", MIRRORS_MAX - 1);
-	ret->items = xcalloc(toml_count(hosts) + 1, sizeof(*ret->items));
-	for (size_t i = 0; i < toml_count(hosts); i++)
+	ret->items = xcalloc(count + 1, sizeof(*ret->items));
+	for (size_t i = 0; i < count; i++)
 		if (read_host(r, toml_entry_at(hosts, i), &ret->items[ret->count++], err) < 0)
 			return -1;
 	return read_server(r, &ret->items[ret->count++], err);
