@@ -67,7 +67,7 @@ struct group_job {
 	struct op *op; /* NULL: nobody waits */
 	const struct cgroup_host *host;
 	char *dir;
-	uint64_t n;
+	uint64_t n; /* of the new one; sweep: of the first that is not swept */
 	char name[CGROUP_EXEC_NAME];
 	struct err err;
 };
@@ -91,7 +91,8 @@ static void group_sweep(struct worker_job *job)
 {
 	struct group_job *gj = container_of(job, struct group_job, job);
 
-	ignore(cgroup_exec_sweep(gj->host, gj->dir, GROUP_KILL_MS, &gj->err)); /* err tells */
+	ignore(cgroup_exec_sweep(gj->host, gj->dir, gj->n, GROUP_KILL_MS,
+	                         &gj->err)); /* err tells */
 }
 
 static void group_done(struct worker_job *job)
@@ -134,7 +135,7 @@ void exec_sweep(struct life *life, const struct container *c)
 {
 	struct err err = { 0 };
 
-	ignore(group_submit(life, NULL, c, group_sweep, NULL, 0,
+	ignore(group_submit(life, NULL, c, group_sweep, NULL, life->first_serial,
 	                    &err)); /* a path that runs has a directory */
 }
 

@@ -91,6 +91,7 @@ struct life *life_new(const struct life_args *args)
 	life->scratch = pb_arena_new(4 * RECORD_MAX_BYTES);
 	life->op_serial = clock_real_ns() > 0 ? (uint64_t)clock_real_ns()
 	                                      : 1; /* names of op files differ between lives */
+	life->first_serial = life->op_serial;
 	life->unknown_limit = (struct log_limit){ .burst = 5, .interval_ms = 60000 };
 	loop_defer_init(&life->scan, scan_now, life);
 	replay_init(life);

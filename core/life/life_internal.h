@@ -44,7 +44,8 @@ struct life {
 	struct list exit_waits; /* struct exit_wait */
 	struct list left_locks; /* of operations that have ended: somebody holds them on */
 	struct list image_jobs; /* struct image_add: what they pin is not deleted */
-	uint64_t op_serial;
+	uint64_t op_serial,
+		first_serial;    /* the last one given out; before the first of this life */
 	int64_t last_created_ns; /* handed out, perhaps not on record yet */
 
 	struct loop_defer scan;   /* the spool wants a look */

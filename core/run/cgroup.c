@@ -455,12 +455,17 @@ int cgroup_list(const struct cgroup_host *host, const char *dir, char ***ret_nam
 
 /* ------------------------------------------------------------------------------------------------- exec sub-cgroups */
 
+static bool exec_number(const char *name, uint64_t *ret)
+{
+	return starts_with(name, "exec-") &&
+	       str_u64(str_of(name + strlen("exec-")), UINT64_MAX, ret) == 0;
+}
+
 bool cgroup_is_exec_name(const char *name)
 {
 	uint64_t n;
 
-	return starts_with(name, "exec-") &&
-	       str_u64(str_of(name + strlen("exec-")), UINT64_MAX, &n) == 0;
+	return exec_number(name, &n);
 }
 
 int cgroup_exec_create(const struct cgroup_host *host, const char *dir, uint64_t n,
@@ -502,16 +507,17 @@ int cgroup_exec_remove(const struct cgroup_host *host, const char *dir, const ch
 	return cgroup_remove(host, path, timeout_ms, err);
 }
 
-int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, int64_t timeout_ms,
-                      struct err *err)
+int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, uint64_t below,
+                      int64_t timeout_ms, struct err *err)
 {
 	cleanup(strv_free) char **names = NULL;
 	int count = 0;
+	uint64_t n;
 
 	if (cgroup_list(host, dir, &names, err) < 0)
 		return -1;
 	for (char **name = names; name && *name; name++) {
-		if (!cgroup_is_exec_name(*name))
+		if (!exec_number(*name, &n) || n >= below)
 			continue;
 		if (cgroup_exec_remove(host, dir, *name, timeout_ms, err) < 0)
 			return -1;

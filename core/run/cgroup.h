@@ -127,9 +127,9 @@ NODISCARD int cgroup_exec_create(const struct cgroup_host *host, const char *dir
 /* Kill and remove it. */
 NODISCARD int cgroup_exec_remove(const struct cgroup_host *host, const char *dir, const char *name,
                                  int64_t timeout_ms, struct err *err);
-/* Kill and remove every exec-<n> that an earlier daemon left; how many there were, -1 on error. */
-NODISCARD int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, int64_t timeout_ms,
-                                struct err *err);
+/* Kill and remove every exec-<n> with n < @below (what an earlier daemon left); how many there were, -1 on error. */
+NODISCARD int cgroup_exec_sweep(const struct cgroup_host *host, const char *dir, uint64_t below,
+                                int64_t timeout_ms, struct err *err);
 bool cgroup_is_exec_name(const char *name);
 /*
  * cgroup_dir_of - where @pid is now, as from cgroup_dir(); heap. A runtime may put a container one level below the path it

@@ -718,7 +718,8 @@ static void fill_kill_and_remove(struct fixture *f, const struct cgroup_host *ho
 	assert_int_equal(err.code, CODE_FAILED_PRECONDITION);
 	assert_non_null(strstr(err.msg, "process "));
 
-	assert_int_equal(cgroup_exec_sweep(host, dir, 3000, &err), 1); /* kills the second only */
+	assert_int_equal(cgroup_exec_sweep(host, dir, 8, 3000, &err),
+	                 1); /* kills the second only */
 	assert_int_equal(waitpid(pids[1], &status, 0), pids[1]);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
 	assert_int_equal(waitpid(pids[0], &status, WNOHANG), 0);

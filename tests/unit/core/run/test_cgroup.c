@@ -419,10 +419,12 @@ static void a_sweep_takes_exec_cgroups_only(void **arg)
 
 	make(t, "memory/c1/exec-1");
 	make(t, "memory/c1/exec-22");
+	make(t, "memory/c1/exec-23"); /* of this daemon */
 	make(t, "memory/c1/exec-x");
 	make(t, "memory/c1/app");
-	assert_int_equal(cgroup_exec_sweep(t->host, "/c1", 0, &err), 2);
+	assert_int_equal(cgroup_exec_sweep(t->host, "/c1", 23, 0, &err), 2);
 	assert_false(cgroup_exists(t->host, "/c1/exec-1"));
+	assert_true(cgroup_exists(t->host, "/c1/exec-23"));
 	assert_true(cgroup_exists(t->host, "/c1/exec-x"));
 	assert_true(cgroup_exists(t->host, "/c1/app"));
 }
