@@ -588,7 +588,7 @@ static void a_change_of_neither_size_nor_name_is_seen(void **arg)
 	open_net(f, false);
 	assert_ready(f, true, "network \"b1\"");
 	for (int i = 2; i < 10; i++) {
-		char text[64], name[16];
+		char text[64], name[32];
 
 		snprintf(text, sizeof(text), "{\"name\":\"b%d\",\"type\":\"one\"}", i);
 		snprintf(name, sizeof(name), "network \"b%d\"", i);
