@@ -5,6 +5,7 @@
  *   engine_open (sockets bound, journal folded, recovery started) -> accept, every RPC UNAVAILABLE
  *   -> last record of the recovery released: reads, Stop and Remove
  *   -> every pre-installed plugin synchronised or dropped: the rest, READY=1
+ *   SIGHUP -> the configuration is read again
  *   SIGTERM -> changes refused, running steps end, GOAWAY, journal synced -> exit 0
  */
 #include <signal.h>
@@ -41,7 +42,7 @@ static const char usage[] =
 	"      --listen PATH     CRI socket (<state>/coracle.sock)\n"
 	"      --log-level LEVEL error, warn, notice, info, debug\n"
 	"  -h, --help            this text\n\n"
-	"Two daemons with different --root and --state share nothing.\n"
+	"SIGHUP reads the configuration again. Two daemons with different --root and --state share nothing.\n"
 	"Exit status: 0 stopped, 1 failed, 2 usage, 75 another instance holds the state, 78 configuration or newer state.\n";
 
 struct daemon {
@@ -56,6 +57,7 @@ struct daemon {
 	uint64_t watchdog_turns;
 	bool reads_open, stopping, life_stopped, clients_gone;
 	int64_t started_ns;
+	const struct config_flags *flags;
 };
 
 /* --- what Status shows */
@@ -280,6 +282,55 @@ static void on_terminate(void *arg, const struct signalfd_siginfo *info)
 	life_stop(d->engine.life, life_is_stopped, d);
 }
 
+/* --- configuration */
+
+static void log_config_problems(const struct config *config)
+{
+	for (size_t i = 0; i < config->nproblems; i++)
+		log_warn(NULL, "configuration: %s", config->problems[i].text);
+}
+
+static void config_changed(void *arg, const struct config_value *value, bool taken)
+{
+	bool *any = arg;
+
+	*any = true;
+	if (taken)
+		log_notice(NULL, "configuration: [%s] %s = %s (%s)", value->section,
+		           value->key->name, value->text, value->origin);
+	else
+		log_warn(NULL, "configuration: [%s] %s has changed (%s), which needs a restart",
+		         value->section, value->key->name, value->origin);
+}
+
+static void reload(struct daemon *d)
+{
+	struct err err = { 0 };
+	cleanup(config_free) struct config *fresh = config_load(d->flags, &err);
+	bool any = false;
+
+	if (!fresh) {
+		log_error(NULL, "configuration: %s; the one in use stays", err.msg);
+		return;
+	}
+	config_reload(d->engine.config, fresh, config_changed, &any);
+	engine_reconfigure(&d->engine);
+	log_config_problems(d->engine.config);
+	log_notice(NULL, "configuration: read again%s", any ? "" : ", nothing has changed");
+}
+
+static void on_hangup(void *arg, const struct signalfd_siginfo *info UNUSED)
+{
+	struct daemon *d = arg;
+
+	if (d->stopping)
+		return;
+	notify_send(&d->notify, "RELOADING=1\nMONOTONIC_USEC=%lld",
+	            (long long)(clock_mono_ns() / NS_PER_US));
+	reload(d);
+	notify_send(&d->notify, "READY=1");
+}
+
 static void watchdog_due(void *arg)
 {
 	struct daemon *d = arg;
@@ -324,8 +375,7 @@ static void log_problems(const struct engine *e)
 	const struct host_limits *limits = runtime_host_limits(e->runtime);
 	char text[160];
 
-	for (size_t i = 0; i < e->config->nproblems; i++)
-		log_warn(NULL, "configuration: %s", e->config->problems[i].text);
+	log_config_problems(e->config);
 	cgroup_describe(e->cgroups, text, sizeof(text));
 	log_info(NULL, "%s", text);
 	if (limits->note[0])
@@ -350,7 +400,8 @@ static int run(struct daemon *d, struct err *err)
 {
 	struct loop *loop = d->engine.loop;
 
-	if (loop_signal(loop, SIGTERM, on_terminate, d, err) < 0 ||
+	if (loop_signal(loop, SIGHUP, on_hangup, d, err) < 0 ||
+	    loop_signal(loop, SIGTERM, on_terminate, d, err) < 0 ||
 	    loop_signal(loop, SIGINT, on_terminate, d, err) < 0)
 		return -1;
 	if (d->notify.watchdog_ns) {
@@ -364,7 +415,7 @@ int applet_daemon(int argc, char **argv)
 {
 	struct config_flags flags = { 0 };
 	struct err err = { 0 };
-	struct daemon d = { .started_ns = clock_mono_ns() };
+	struct daemon d = { .started_ns = clock_mono_ns(), .flags = &flags };
 	struct spec_builder builder = cri_spec_builder();
 	struct config *config;
 	enum exit_status status;

@@ -215,9 +215,9 @@ static char **pull_environment(void)
 	return env;
 }
 
-static int open_run(struct engine *e, struct err *err)
+static struct net_args net_args(const struct engine *e)
 {
-	struct net_args net = {
+	return (struct net_args){
 		.loop = e->loop,
 		.conf_dir = e->config->cni_conf_dir,
 		.bin_dirs = e->config->cni_bin_dirs,
@@ -225,6 +225,11 @@ static int open_run(struct engine *e, struct err *err)
 		.builtin = e->config->cni_builtin,
 		.timeout_ms = e->config->cni_timeout_ms,
 	};
+}
+
+static int open_run(struct engine *e, struct err *err)
+{
+	struct net_args net = net_args(e);
 	cleanup_free char *ops = xasprintf("%s/ops", e->config->state);
 	cleanup_free char *answers = xasprintf("%s/runtimes.json", e->config->state);
 	int rc;
@@ -344,6 +349,14 @@ fail:
 	e->config = NULL; /* the caller's, as before */
 	engine_close(e);
 	return status;
+}
+
+void engine_reconfigure(struct engine *e)
+{
+	struct net_args net = net_args(e);
+
+	log_set_level(e->config->log_level);
+	net_configure(e->net, &net);
 }
 
 void engine_close(struct engine *e)

@@ -80,6 +80,8 @@ enum exit_status {
  */
 NODISCARD enum exit_status engine_open(struct engine *engine, const struct engine_args *args,
                                        struct err *err);
+/* The values in engine->config have changed (config_reload): tell those who keep copies. SERVE only. */
+void engine_reconfigure(struct engine *engine);
 void engine_close(struct engine *engine);
 
 #endif

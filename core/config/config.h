@@ -85,6 +85,15 @@ NODISCARD struct config *config_from_text(const char *file, const char *text, si
 
 DEFINE_CLEANUP_PTR(struct config, config_free);
 
+/*
+ * config_reload - take over from @fresh (a later reading; the caller frees it) the values of keys that are reloadable, and the
+ * problems. @fn sees every value that differs: taken over, or left for the next start (then the one from @fresh, or the old one
+ * where that has none).
+ */
+struct config_value;
+typedef void (*config_change_fn)(void *arg, const struct config_value *value, bool taken);
+void config_reload(struct config *config, struct config *fresh, config_change_fn fn, void *arg);
+
 /* --- the table of keys: sample file, man page, `--print-config` and migrate-config's --conf-out are made from it */
 
 enum config_type {
@@ -107,10 +116,10 @@ struct config_key {
 	const char *choices; /* "|" separated, CONFIG_CHOICE only */
 	int64_t min, max;    /* bytes or nanoseconds; both 0: no numbers */
 	const char *flag;    /* command line option that wins over the file, NULL: none */
-	bool reloadable;     /* takes effect on SIGHUP */
-	bool fatal;          /* a bad value makes the start fail instead of being ignored */
-	const char *doc;     /* one or two sentences for manual and sample */
-	size_t offset;       /* private */
+	bool reloadable; /* takes effect on SIGHUP; whoever uses it reads it anew, or engine_reconfigure() tells */
+	bool fatal;      /* a bad value makes the start fail instead of being ignored */
+	const char *doc; /* one or two sentences for manual and sample */
+	size_t offset;   /* private */
 };
 
 size_t config_key_count(void);

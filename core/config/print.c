@@ -128,6 +128,8 @@ static int print_key(const struct config_key *key, struct buf *out)
 	    (buf_add_str(out, "The option\n.B ") < 0 || print_roff(key->flag, out) < 0 ||
 	     buf_add_str(out, "\nwins over it.\n") < 0))
 		return -1;
+	if (key->reloadable && buf_add_str(out, "SIGHUP takes it over.\n") < 0)
+		return -1;
 	if (key->fatal && buf_add_str(out, "The daemon does not start with a bad value.\n") < 0)
 		return -1;
 	return 0;
@@ -152,7 +154,10 @@ int config_manual(struct buf *out)
 		"(powers of 1024). Durations have units: 500ms, 90s, 1h30m.\n"
 		".PP\n"
 		"A key that is not known or a value that is not accepted is logged with file and line and leaves the default\n"
-		"in force, except where the daemon could do harm.\n.BR coracle\\-check (8)\nshows all of them.\n";
+		"in force, except where the daemon could do harm.\n.BR coracle\\-check (8)\nshows all of them.\n"
+		".PP\n"
+		"On SIGHUP the daemon reads all of it again, takes over what is marked below, and logs what else has changed and\n"
+		"needs a restart. A configuration with which it would not start changes nothing.\n";
 	static const char tail[] =
 		".SH SEE ALSO\n.BR coracle (8),\n.BR coracle\\-check (8),\n.BR coracle\\-migrate\\-config (8)\n";
 

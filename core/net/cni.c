@@ -541,26 +541,36 @@ static char *join(char *const *items)
 	return joined;
 }
 
+static void forget_args(struct net *net)
+{
+	strv_free(net->chain.bin_dirs);
+	free(net->chain.cni_path);
+	free(net->conf_dir);
+}
+
 struct net *net_new(const struct net_args *args)
 {
-	struct net *net;
+	struct net *net = xcalloc(1, sizeof(*net));
 
-	ensure(args->loop && args->conf_dir && args->conf_dir[0] == '/' && args->bin_dirs &&
-	       args->state_dir);
-	net = xcalloc(1, sizeof(*net));
-	*net = (struct net){
-		.chain = { .loop = args->loop,
-		           .bin_dirs = strv_dup(args->bin_dirs),
-		           .cni_path = join(args->bin_dirs),
-		           .timeout_ms =
-		                   args->timeout_ms > 0 ? args->timeout_ms : DEFAULT_TIMEOUT_MS },
-		.conf_dir = xstrdup(args->conf_dir),
-		.state_dir = xstrdup(args->state_dir),
-		.builtin_allowed = args->builtin,
-	};
+	ensure(args->loop && args->state_dir);
+	net->chain.loop = args->loop;
+	net->state_dir = xstrdup(args->state_dir);
 	list_init(&net->chain.ops);
-	refresh(net);
+	net_configure(net, args);
 	return net;
+}
+
+void net_configure(struct net *net, const struct net_args *args)
+{
+	ensure(args->conf_dir && args->conf_dir[0] == '/' && args->bin_dirs);
+	forget_args(net);
+	net->chain.bin_dirs = strv_dup(args->bin_dirs);
+	net->chain.cni_path = join(args->bin_dirs);
+	net->chain.timeout_ms = args->timeout_ms > 0 ? args->timeout_ms : DEFAULT_TIMEOUT_MS;
+	net->conf_dir = xstrdup(args->conf_dir);
+	net->builtin_allowed = args->builtin;
+	net->settled = false;
+	refresh(net);
 }
 
 void net_free(struct net *net)
@@ -570,10 +580,8 @@ void net_free(struct net *net)
 	unload(net);
 	while (!list_empty(&net->chain.ops))
 		net_op_free(list_entry(net->chain.ops.next, struct net_op, link));
-	strv_free(net->chain.bin_dirs);
-	free(net->conf_dir);
+	forget_args(net);
 	free(net->state_dir);
-	free(net->chain.cni_path);
 	free(net->said);
 	free(net);
 }

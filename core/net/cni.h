@@ -46,6 +46,8 @@ struct net_args {
 
 /* Reads the directory; each use looks whether it has changed. Everything is copied. */
 NODISCARD struct net *net_new(const struct net_args *args);
+/* The same with other directories, network and time-out, which operations in flight use from their next plugin on. */
+void net_configure(struct net *net, const struct net_args *args);
 /* Operations in flight are forgotten: their plugins go on (holding the op lock), done is not called. */
 void net_free(struct net *net);
 

@@ -24,27 +24,40 @@ cleanup() {
 trap cleanup EXIT
 passed=0 failed=0
 
-# start SECTION 'KEY = VALUE'...: a fresh daemon with this configuration, its log in $dir/log.
+# start SECTION 'KEY = VALUE'...: a daemon with this configuration, its log in $dir/log. A fresh one; or, when $by is reload, one
+# that runs with another configuration and is told to read this one.
+by=restart
 start() {
-	local section='' line
+	if [ $by = reload ]; then
+		[ -n "$daemon" ] || fresh || return 1
+		configure "$@"
+		: >"$dir/log"
+		kill -HUP "$daemon"
+		await ' read again'
+	else
+		fresh "$@"
+	fi
+}
+fresh() {
 	stop
 	unmount
 	rm -rf "$dir/r" "$dir/s"
-	printf '[cni]\nbuiltin = no\nconf_dir = %s/net.d\n' "$dir" >"$dir/conf"
-	for line; do
-		case $line in
-		\[*) section=$line && echo "$section" >>"$dir/conf" ;;
-		*) echo "$line" >>"$dir/conf" ;;
-		esac
-	done
+	configure "$@"
 	launch --root "$dir/r" --state "$dir/s"
+}
+configure() {
+	printf '[cni]\nbuiltin = no\nconf_dir = %s/net.d\n' "$dir" >"$dir/conf"
+	[ $# -eq 0 ] || printf '%s\n' "$@" >>"$dir/conf"
 }
 launch() {
 	: >"$dir/log" # the one before also says that it serves
 	"$coracle" daemon -c "$dir/conf" "$@" 2>>"$dir/log" &
 	daemon=$!
+	await ' serves '
+}
+await() { # PATTERN in the log
 	for _ in $(seq 100); do
-		grep -q ' serves ' "$dir/log" && return 0
+		grep -q "$1" "$dir/log" && return 0
 		kill -0 "$daemon" 2>/dev/null || break
 		sleep 0.05
 	done
@@ -99,8 +112,10 @@ case_daemon_state() {
 	launch --root "$dir/r" && [ -S "$dir/s2/coracle.sock" ]
 }
 case_daemon_listen() { start '[daemon]' "listen = $dir/sock" && [ -S "$dir/sock" ] && [ ! -e "$dir/s/coracle.sock" ]; }
+runs() { ctl import "$dir/image.tar" && ctl run --host-network --rm test.local/self:1; }
 case_log_level() {
-	start '[log]' 'level = info' && grep -q ' info ' "$dir/log" && start '[log]' 'level = notice' && ! grep -q ' info ' "$dir/log"
+	start '[log]' 'level = info' && runs && grep -q ' info .*exited 0' "$dir/log" &&
+		start '[log]' 'level = notice' && runs && ! grep -q ' info ' "$dir/log"
 }
 case_runtime_default() {
 	start '[runtime]' 'default = b' '[runtime a]' 'path = crun' '[runtime b]' "path = $dir/bin/none"
@@ -112,6 +127,7 @@ case_runtime_default() {
 }
 case_runtime_timeout() {
 	stub slow "case \" \$* \" in *\" create \"*) sleep 30 ;; *) exec crun \"\$@\" ;; esac"
+	[ $by = restart ] || fresh '[runtime slow]' "path = $dir/bin/slow" || return 1 # a handler comes with a restart only
 	start '[runtime]' 'timeout = 1s' '[runtime slow]' "path = $dir/bin/slow" && ctl import "$dir/image.tar" || return 1
 	[ "$(seconds ctl run --host-network --rm test.local/self:1)" -lt 15 ] && ! grep -q '^coracle [0-9]' "$dir/out"
 }
@@ -127,6 +143,7 @@ case_cni_conf_dir() { start '[cni]' "conf_dir = $dir/other.d" && [ "$(dump netwo
 case_cni_bin_dirs() {
 	mkdir -p "$dir/net.d" "$dir/cni"
 	echo '{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"mine"}]}' >"$dir/net.d/1.conflist"
+	rm -f "$dir/called"
 	stub mine "touch $dir/called; exit 1" && cp "$dir/bin/mine" "$dir/cni/mine"
 	start '[cni]' "bin_dirs = $dir/nowhere" && ctl import "$dir/image.tar" && ! ctl run --rm test.local/self:1 && [ ! -e "$dir/called" ] &&
 		start '[cni]' "bin_dirs = $dir/cni" && ctl import "$dir/image.tar" && ! ctl run --rm test.local/self:1 && [ -e "$dir/called" ]
@@ -175,7 +192,7 @@ run() {
 		passed=$((passed + 1))
 	else
 		failed=$((failed + 1))
-		echo "FAIL config/$1"
+		echo "FAIL config/$1 by $by"
 		tail -n 8 "$dir/test.log" "$dir/out" "$dir/log" 2>/dev/null
 	fi
 }
@@ -189,5 +206,19 @@ while read -r name; do
 		echo "FAIL config/$name: the key has no case"
 	fi
 done < <(awk '/^#? ?\[/ { gsub(/[^a-z ]/, ""); section = $1 ($2 ? "_NAME" : "") } /^#[a-z_]+ =/ { sub("^#", ""); print "case_" section "_" $1 }' dist/coracle.conf)
+
+# What SIGHUP takes over according to the manual, and what it does not.
+a_bad_file_changes_nothing_and_the_rest_waits_for_a_restart() {
+	start '[runtime]' 'timeout = 3s' || return 1
+	printf '[daemon]\nroot = relative\n' >"$dir/conf"
+	kill -HUP "$daemon" && await 'the one in use stays' && kill -0 "$daemon" || return 1
+	start '[journal]' 'keep = 8MiB' && grep -q '\[journal\] keep has changed (.*/conf:[0-9]*), which needs a restart' "$dir/log" || return 1
+	start '[log]' 'levle = info' && grep -q 'unknown key "levle".*did you mean' "$dir/log" && ctl ps
+}
+by=reload
+while read -r name; do
+	run "$name"
+done < <(awk '/^\.SH \[/ { gsub(/[^a-z]/, "", $2); section = $2 } /^\.BR [a-z_]+ "/ { key = $2 } /^SIGHUP takes it over/ { print "case_" section "_" key }' docs/man/coracle.conf.5)
+run a_bad_file_changes_nothing_and_the_rest_waits_for_a_restart
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
