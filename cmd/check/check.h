@@ -76,6 +76,8 @@ char *check_read(const struct check_ctx *ctx, const char *path);
 /* A number in a file below the sysroot. False: no such file, or no number. */
 bool check_read_number(const struct check_ctx *ctx, const char *path, long long *ret);
 bool check_exists(const struct check_ctx *ctx, const char *path);
+/* Do pods get their cgroups from systemd, not from cgroupfs? */
+bool check_uses_systemd(const struct check_ctx *ctx);
 /* Output and exit status of a program, with nothing but PATH in its environment. -1: @err says why (does not run, hangs,
  * too much output). @ret_status: as from wait. */
 NODISCARD int check_command(char *const argv[], const char *input, char **ret_out, int *ret_status,

@@ -407,6 +407,79 @@ static void bridge_nf(const struct check_ctx *ctx, struct check_out *out)
 		check_ok(out, NULL, "bridged traffic is filtered");
 }
 
+/* "net.ipv4.ip_forward" of "/proc/sys/net/ipv4/ip_forward"; heap. */
+static char *sysctl_name(const char *path)
+{
+	char *name = xstrdup(path + strlen("/proc/sys/"));
+
+	for (char *p = name; (p = strchr(p, '/'));)
+		*p = '.';
+	return name;
+}
+
+static void userns(const struct check_ctx *ctx, struct check_out *out)
+{
+	static const struct {
+		const char *path;
+		long long closed; /* the value that keeps unprivileged users out */
+	} switches[] = {
+		{ "/proc/sys/kernel/unprivileged_userns_clone", 0 },
+		{ "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 1 },
+	};
+	bool any = false;
+	long long n;
+
+	for (size_t i = 0; i < ARRAY_SIZE(switches); i++) {
+		cleanup_free char *name = sysctl_name(switches[i].path);
+
+		if (!check_read_number(ctx, switches[i].path, &n) || n != switches[i].closed)
+			continue;
+		any = true;
+		check_ok(
+			out, name,
+			"%lld: user namespaces inside of containers need privileges, those of pods work",
+			n);
+	}
+	if (!any)
+		check_ok(out, NULL, "no switch keeps unprivileged users out of user namespaces");
+}
+
+/* What kubelet sets itself, or with protectKernelDefaults wants to find. */
+static void kubelet(const struct check_ctx *ctx, struct check_out *out)
+{
+	static const struct {
+		const char *path;
+		long long wanted;
+	} defaults[] = {
+		{ "/proc/sys/vm/overcommit_memory", 1 },
+		{ "/proc/sys/vm/panic_on_oom", 0 },
+		{ "/proc/sys/kernel/panic", 10 },
+		{ "/proc/sys/kernel/panic_on_oops", 1 },
+		{ "/proc/sys/kernel/keys/root_maxkeys", 1000000 },
+		{ "/proc/sys/kernel/keys/root_maxbytes", 25000000 },
+	};
+	bool any = false, is_readable = false;
+	long long n;
+
+	for (size_t i = 0; i < ARRAY_SIZE(defaults); i++) {
+		cleanup_free char *name = sysctl_name(defaults[i].path);
+
+		if (!check_read_number(ctx, defaults[i].path, &n))
+			continue;
+		is_readable = true;
+		if (n == defaults[i].wanted)
+			continue;
+		any = true;
+		check_ok(out, name,
+		         "%lld; kubelet sets %lld, with protectKernelDefaults it does not start", n,
+		         defaults[i].wanted);
+	}
+	if (!is_readable)
+		check_skip(out, NULL, "/proc/sys cannot be read");
+	else if (!any)
+		check_ok(out, NULL, "as kubelet's protectKernelDefaults wants them");
+}
+
 static const struct check kernel_checks[] = {
 	{ "kernel.version", CHECK_FAIL, 0, version },
 	{ "kernel.syscalls", CHECK_FAIL, CHECK_HOST, syscalls },
@@ -420,6 +493,8 @@ static const struct check kernel_checks[] = {
 static const struct check sysctl_checks[] = {
 	{ "sysctl.ip-forward", CHECK_FAIL, 0, ip_forward },
 	{ "sysctl.bridge-nf", CHECK_WARN, 0, bridge_nf },
+	{ "sysctl.userns", CHECK_OK, 0, userns },
+	{ "sysctl.kubelet", CHECK_OK, 0, kubelet },
 };
 
 const struct check_group check_group_kernel = { "kernel", kernel_checks,

@@ -65,6 +65,10 @@ NODISCARD struct cgroup_host *cgroup_host_new(struct err *err);
 /* The pure part: as if these mounts and this /proc/self/cgroup had been read. */
 NODISCARD struct cgroup_host *cgroup_host_parse(const struct proc_mount *mounts, size_t nmounts,
                                                 const char *self_cgroup);
+/* Adds what the files below the mounts tell, as cgroup_host_new() does: version 2's controllers, swap. */
+void cgroup_host_look_closer(struct cgroup_host *host);
+/* Has a version 2 cgroup @file? Not asked of the root, which lacks many. */
+bool cgroup_shows(const struct cgroup_hierarchy *h, const char *file);
 void cgroup_host_free(struct cgroup_host *host);
 const char *cgroup_mode_name(enum cgroup_mode mode); /* "v1" "hybrid" "v2" "none" */
 const char *

@@ -196,26 +196,25 @@ struct cgroup_host *cgroup_host_parse(const struct proc_mount *mounts, size_t nm
 	return host;
 }
 
-/* The root cgroup has no memory.swap.max; any child shows whether there is one. */
-static bool v2_has_swap(const struct cgroup_hierarchy *h)
+bool cgroup_shows(const struct cgroup_hierarchy *h, const char *file)
 {
 	cleanup(strv_free) char **names = NULL;
 	char path[PATH_LEN_MAX];
 
 	if (h->own && h->own[0] &&
-	    str_format(path, sizeof(path), "%s%s/memory.swap.max", h->mount, h->own) == 0 &&
+	    str_format(path, sizeof(path), "%s%s/%s", h->mount, h->own, file) == 0 &&
 	    access(path, F_OK) == 0)
 		return true;
 	if (fsx_list(AT_FDCWD, h->mount, &names) < 0)
 		return false;
 	for (char **name = names; *name; name++)
-		if (str_format(path, sizeof(path), "%s/%s/memory.swap.max", h->mount, *name) == 0 &&
+		if (str_format(path, sizeof(path), "%s/%s/%s", h->mount, *name, file) == 0 &&
 		    access(path, F_OK) == 0)
 			return true;
 	return false;
 }
 
-static void look_closer(struct cgroup_host *host)
+void cgroup_host_look_closer(struct cgroup_host *host)
 {
 	for (size_t i = 0; i < host->nhierarchies; i++) {
 		struct cgroup_hierarchy *h = &host->hierarchies[i];
@@ -229,7 +228,7 @@ static void look_closer(struct cgroup_host *host)
 		if (!(h->has & CGROUP_HAS(CGROUP_MEMORY)))
 			continue;
 		if (h->v2)
-			host->swap = v2_has_swap(h);
+			host->swap = cgroup_shows(h, "memory.swap.max");
 		else if (str_format(path, sizeof(path), "%s/memory.memsw.limit_in_bytes",
 		                    h->mount) == 0)
 			host->swap = access(path, F_OK) == 0;
@@ -253,7 +252,7 @@ struct cgroup_host *cgroup_host_new(struct err *err)
 		return NULL;
 	}
 	settle(host, self ? self : "");
-	look_closer(host);
+	cgroup_host_look_closer(host);
 	return take_ptr(host);
 }
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# coracle check, id by id: tests/integration/check/run.sh
+# coracle check, id by id: tests/integration/check/run.sh [ID...]
 #
 # Every id of `check --list` has a case here: on a good machine it complains of nothing; the thing is broken and exactly
 # that id complains; it is mended and the complaint is gone. An id without a case fails. What can be told by files is
@@ -27,7 +27,7 @@ passed=0 failed=0
 make_system() {
 	local f=$1 name
 	mkdir -p "$f"/{boot,etc/coracle/coracle.conf.d,etc/cni/net.d,etc/containerd,opt/cni/bin,usr/bin,run,var/lib/coracle/layers} \
-		"$f"/proc/{self/ns,sys/{kernel,user,fs/inotify,net/ipv4,net/bridge}} "$f/sys/fs/cgroup"
+		"$f"/proc/{self/ns,sys/{kernel,vm,user,fs/inotify,net/ipv4,net/bridge}} "$f/sys/fs/cgroup"
 	echo 6.12.1 >"$f/proc/sys/kernel/osrelease"
 	for name in mnt uts ipc pid net user cgroup time; do
 		: >"$f/proc/self/ns/$name"
@@ -37,6 +37,7 @@ make_system() {
 	echo 4194304 >"$f/proc/sys/kernel/pid_max" && echo 100000 >"$f/proc/sys/kernel/threads-max"
 	echo 8192 >"$f/proc/sys/fs/inotify/max_user_instances" && echo 100000 >"$f/proc/sys/fs/inotify/max_user_watches"
 	echo 1 | tee "$f/proc/sys/net/ipv4/ip_forward" "$f"/proc/sys/net/bridge/bridge-nf-call-ip{,6}tables >/dev/null
+	echo 1 >"$f/proc/sys/vm/overcommit_memory"
 	printf 'CONFIG_%s=y\n' NAMESPACES NET_NS PID_NS IPC_NS UTS_NS CGROUPS CGROUP_PIDS CGROUP_SCHED CPUSETS MEMCG \
 		FAIR_GROUP_SCHED INET PROC_FS OVERLAY_FS POSIX_MQUEUE VETH BRIDGE UNIX EPOLL SIGNALFD EVENTFD USER_NS CGROUP_HUGETLB \
 		CFS_BANDWIDTH SECCOMP SECCOMP_FILTER BRIDGE_NETFILTER NF_NAT NF_CONNTRACK NETFILTER_XT_MATCH_COMMENT \
@@ -57,18 +58,32 @@ make_system() {
 	chmod 0711 "$f/var/lib/coracle" && chmod go-w -R "$f/etc"
 }
 
-# "ID WORST-STATUS" lines.
-statuses() {
+# look PYTHON: the program over what all checks report.
+look() {
 	# shellcheck disable=SC2086 # words
 	$prefix "$coracle" check -j $args >"$dir/json" 2>"$dir/stderr"
-	/usr/bin/python3 -c '
+	/usr/bin/python3 -c "
 import json, sys
-rank = {"ok": 0, "skip": 0, "warn": 1, "fail": 2}
+rank = {'ok': 0, 'skip': 0, 'warn': 1, 'fail': 2}
+checks = json.load(open(sys.argv[1]))['checks']
+$1" "$dir/json" || { cat "$dir/stderr"; return 1; }
+}
+
+# "ID WORST-STATUS" lines.
+statuses() {
+	look '
 worst = {}
-for check in json.load(open(sys.argv[1]))["checks"]:
+for check in checks:
     worst[check["id"]] = max(worst.get(check["id"], 0), rank[check["status"]])
 for name, status in sorted(worst.items()):
-    print(name, status)' "$dir/json" || { cat "$dir/stderr"; return 1; }
+    print(name, status)'
+}
+
+# "ID STATUS MESSAGE" lines.
+messages() {
+	look '
+for check in checks:
+    print(check["id"], rank[check["status"]], check.get("object"), check["message"])'
 }
 
 with_file() { # put a changed copy in place: FILE SED-EXPRESSION
@@ -86,6 +101,19 @@ flips() {
 	eval "$3"
 	[ "$worse" = "$id" ] || { echo "complaints from: ${worse:-nobody}"; return 1; }
 	after=$(statuses)
+	[ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after"); return 1; }
+}
+
+# tells ID CHANGE BACK: a fact is no complaint, but what CHANGE does shows in what ID alone says.
+tells() {
+	local before changed after
+	before=$(messages) || { echo "$before"; return 1; }
+	eval "$2"
+	changed=$(messages) || { echo "$changed"; eval "$3"; return 1; }
+	eval "$3"
+	[ "$(diff <(echo "$before") <(echo "$changed") | awk '/^[<>]/ { print $2, $3 }' | sort -u)" = "$1 0" ] ||
+		{ diff <(echo "$before") <(echo "$changed"); return 1; }
+	after=$(messages)
 	[ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after"); return 1; }
 }
 
@@ -117,6 +145,33 @@ case_sysctl_ip_forward() { edit sysctl.ip-forward proc/sys/net/ipv4/ip_forward '
 case_sysctl_bridge_nf() { edit sysctl.bridge-nf proc/sys/net/bridge/bridge-nf-call-iptables 's/1/0/'; }
 case_cgroup_version() { edit cgroup.version proc/self/mountinfo d; }
 case_cgroup_controllers() { edit cgroup.controllers sys/fs/cgroup/cgroup.controllers 's/pids//'; }
+case_sysctl_userns() { tells sysctl.userns "echo 0 >'$f/proc/sys/kernel/unprivileged_userns_clone'" "rm '$f/proc/sys/kernel/unprivileged_userns_clone'"; }
+case_sysctl_kubelet() { tells sysctl.kubelet "echo 0 >'$f/proc/sys/vm/overcommit_memory'" "echo 1 >'$f/proc/sys/vm/overcommit_memory'"; }
+case_cgroup_driver() {
+	local kubelet=$f/var/lib/kubelet/config.yaml rc
+	mkdir -p "${kubelet%/*}"
+	flips cgroup.driver "mkdir -p '$f/run/systemd/system'" "rm -r '$f/run/systemd'" &&
+		flips cgroup.driver "echo 'cgroupDriver: \"systemd\"' >'$kubelet'" "rm '$kubelet'" || return 1
+	mkdir -p "$f/run/systemd/system"
+	/usr/bin/python3 -c 'import os, socket, sys, time; s = socket.socket(socket.AF_UNIX); os.chdir(sys.argv[1]); s.bind("private"); s.listen(); time.sleep(60)' \
+		"$f/run/systemd" &
+	until [ -S "$f/run/systemd/private" ]; do sleep 0.05; done
+	flips cgroup.driver "echo 'cgroupDriver: cgroupfs' >'$kubelet'" "rm '$kubelet'"
+	rc=$?
+	kill $! && wait $!
+	return $rc
+}
+mark() { /usr/bin/python3 -c 'import os, sys; os.setxattr(sys.argv[1], "trusted.delegate", sys.argv[2].encode())' "$1" "$2"; }
+case_cgroup_delegate() {
+	local tree=$f/sys/fs/cgroup
+	flips cgroup.delegate "mount --bind '$tree' '$tree' && mount -o remount,bind,ro '$tree'" "umount '$tree'" || return 1
+	mkdir -p "$tree/system.slice/coracle.service" && mark "$tree/system.slice/coracle.service" 1 || return 1
+	flips cgroup.delegate "mark '$tree/system.slice/coracle.service' 0" "mark '$tree/system.slice/coracle.service' 1"
+}
+tells_of_file() { mkdir -p "$f/sys/fs/cgroup/pod" && tells "$1" ": >'$f/sys/fs/cgroup/pod/$2'" "rm '$f/sys/fs/cgroup/pod/$2'"; }
+case_cgroup_kill() { tells_of_file cgroup.kill cgroup.kill; }
+case_cgroup_swap() { tells_of_file cgroup.swap memory.swap.max; }
+case_cgroup_psi() { tells_of_file cgroup.psi cpu.pressure; }
 case_storage_dirs() { flips storage.dirs "chmod 0777 '$f/var/lib/coracle'" "chmod 0711 '$f/var/lib/coracle'"; }
 case_oci_path() { without oci.path usr/bin/crun && flips oci.path "chmod 0777 '$f/usr/bin/crun'" "chmod 0755 '$f/usr/bin/crun'"; }
 case_cni_conf_dir() { printf '[cni]\nbuiltin = no\n' >>"$f/$conf" && without cni.conf-dir etc/cni/net.d/10-k8s.conflist; }
@@ -297,7 +352,7 @@ run() { # NAME COMMAND
 	fi
 }
 
-for id in $("$coracle" check --list | awk '{ print $1 }'); do
+for id in ${*:-$("$coracle" check --list | awk '{ print $1 }')}; do
 	name=case_${id//[.-]/_}
 	if declare -F "$name" >/dev/null; then
 		run "$id" "$name"
