@@ -27,7 +27,7 @@ passed=0 failed=0
 make_system() {
 	local f=$1 name
 	mkdir -p "$f"/{boot,etc/coracle/coracle.conf.d,etc/cni/net.d,etc/containerd,opt/cni/bin,usr/bin,run,var/lib/coracle/layers} \
-		"$f"/proc/{self/ns,sys/{kernel,vm,user,fs/inotify,net/ipv4,net/bridge}} "$f/sys/fs/cgroup"
+		"$f"/proc/{self/ns,sys/{kernel,vm,user,fs/inotify,net/ipv4,net/bridge}} "$f"/sys/{fs/cgroup,module/overlay/parameters}
 	echo 6.12.1 >"$f/proc/sys/kernel/osrelease"
 	for name in mnt uts ipc pid net user cgroup time; do
 		: >"$f/proc/self/ns/$name"
@@ -46,6 +46,7 @@ make_system() {
 	echo '30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw' >"$f/proc/self/mountinfo"
 	echo '0::/' >"$f/proc/self/cgroup"
 	echo 'cpuset cpu io memory hugetlb pids' >"$f/sys/fs/cgroup/cgroup.controllers"
+	echo N | tee "$f"/sys/module/overlay/parameters/{redirect_dir,metacopy,index} >/dev/null
 	printf '[log]\nlevel = info\n' >"$f/etc/coracle/coracle.conf"
 	# shellcheck disable=SC2016 # the stub expands it
 	printf '#!/bin/sh\n' >"$f/usr/bin/crun" && chmod 0755 "$f/usr/bin/crun"
@@ -173,6 +174,7 @@ case_cgroup_kill() { tells_of_file cgroup.kill cgroup.kill; }
 case_cgroup_swap() { tells_of_file cgroup.swap memory.swap.max; }
 case_cgroup_psi() { tells_of_file cgroup.psi cpu.pressure; }
 case_storage_dirs() { flips storage.dirs "chmod 0777 '$f/var/lib/coracle'" "chmod 0711 '$f/var/lib/coracle'"; }
+case_storage_overlay_opts() { edit storage.overlay-opts sys/module/overlay/parameters/metacopy 's/N/Y/'; }
 case_oci_path() { without oci.path usr/bin/crun && flips oci.path "chmod 0777 '$f/usr/bin/crun'" "chmod 0755 '$f/usr/bin/crun'"; }
 case_cni_conf_dir() { printf '[cni]\nbuiltin = no\n' >>"$f/$conf" && without cni.conf-dir etc/cni/net.d/10-k8s.conflist; }
 case_cni_conf() { edit cni.conf etc/cni/net.d/10-k8s.conflist 's/"plugins"/"plugs"/'; }
@@ -241,6 +243,13 @@ case_storage_tmpfs_state() {
 }
 case_storage_dtype() { on_host storage && flips storage.dtype "prefix='strace -f -qq -o /dev/null -e inject=mknod,mknodat:error=EIO'" "prefix="; }
 case_storage_overlay() { on_host storage && flips storage.overlay "prefix='strace -f -qq -o /dev/null -e inject=mount:error=ENODEV'" "prefix="; }
+case_storage_idmap() { on_host storage && flips storage.idmap "prefix='strace -f -qq -o /dev/null -e inject=mount_setattr:error=EINVAL'" "prefix="; }
+case_storage_rename() {
+	on_host storage && mkdir -p "$dir/host/layers" &&
+		flips storage.rename "mount -t tmpfs tmpfs '$dir/host/layers'" "umount '$dir/host/layers'" &&
+		flips storage.rename "prefix='strace -f -qq -o /dev/null -e inject=renameat2:error=EINVAL'" "prefix="
+}
+case_storage_fsync() { on_host storage && flips storage.fsync "prefix='strace -f -qq -o /dev/null -e inject=fsync:error=EIO'" "prefix="; }
 
 stub_runtime() { # VERSION-OUTPUT FEATURES-COMMAND
 	# shellcheck disable=SC2016 # the stub expands it
@@ -313,7 +322,7 @@ exit_status_and_options_are_what_the_manual_says() {
 }
 
 without_rights_nothing_fails() {
-	on_host storage.dtype storage.overlay
+	on_host storage cgroup
 	chmod 0755 "$dir"
 	cp "$coracle" "$dir/coracle"
 	# shellcheck disable=SC2086
