@@ -34,7 +34,7 @@ static const char usage[] =
 	"      --kconfig FILE       configuration of the kernel\n"
 	"  -j, --json               JSON\n"
 	"  -q, --quiet              only warnings and failures, no summary\n"
-	"  -v, --verbose            also what is fine\n"
+	"  -v, --verbose            also what is fine, and a container that is started (oci.smoke)\n"
 	"      --strict             warnings count as failures\n"
 	"      --ignore ID[,ID...]  a failure of ID is a warning; all: of any\n"
 	"      --list               print every id with its group and severity\n"
@@ -230,11 +230,21 @@ static int check_options(const struct options *opt)
 	return 0;
 }
 
+static bool is_named(const struct options *opt, const char *id)
+{
+	for (size_t i = 0; i < opt->nwords; i++)
+		if (streq(opt->words[i], id))
+			return true;
+	return false;
+}
+
 static bool is_chosen(const struct options *opt, const struct check_group *group,
                       const struct check *check)
 {
 	if (opt->config_only)
 		return streq(group->name, "config");
+	if ((check->needs & CHECK_NAMED) && !opt->verbose)
+		return is_named(opt, check->id);
 	for (size_t i = 0; i < opt->nwords; i++)
 		if (means(opt->words[i], group, check))
 			return true;

@@ -23,6 +23,8 @@
 #define CHECK_TEXT_MAX  1024
 #define CHECK_FILE_MAX  (1024 * 1024)
 #define CHECK_OUT_BYTES (64 * 1024) /* of an external command */
+/* The whole environment of an external command. */
+#define CHECK_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 enum check_status { CHECK_OK = 1, CHECK_WARN, CHECK_FAIL, CHECK_SKIP };
 
@@ -30,15 +32,19 @@ enum check_needs {
 	CHECK_HOST = 1 << 0,  /* the running kernel: skipped under --sysroot */
 	CHECK_ROOT = 1 << 1,  /* rights: skipped without */
 	CHECK_ASKED = 1 << 2, /* runs only when it is asked for */
+	CHECK_NAMED = 1 << 3, /* runs only when its id is given, or with -v */
 };
+
+struct check_reports;
 
 struct check_ctx {
 	const char *sysroot;
 	struct config *config; /* every problem in it */
 	struct config_flags flags;
-	const char *kconfig;    /* --kconfig, or NULL */
-	const char *containerd; /* file */
-	const char *endpoint;   /* --live */
+	const char *kconfig;                /* --kconfig, or NULL */
+	const char *containerd;             /* file */
+	const char *endpoint;               /* --live */
+	const struct check_reports *before; /* what earlier checks reported */
 };
 
 struct check_out; /* where a check reports to */
@@ -76,6 +82,8 @@ char *check_read(const struct check_ctx *ctx, const char *path);
 /* A number in a file below the sysroot. False: no such file, or no number. */
 bool check_read_number(const struct check_ctx *ctx, const char *path, long long *ret);
 bool check_exists(const struct check_ctx *ctx, const char *path);
+/* Has another check failed for @object already? What it asked in vain need not be asked again. */
+bool check_has_failed(const struct check_ctx *ctx, const char *id, const char *object);
 /* Do pods get their cgroups from systemd, not from cgroupfs? */
 bool check_uses_systemd(const struct check_ctx *ctx);
 /* Output and exit status of a program, with nothing but PATH in its environment. -1: @err says why (does not run, hangs,

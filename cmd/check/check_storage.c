@@ -10,11 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cmd/check/check.h"
@@ -339,13 +337,10 @@ static bool write_map(pid_t pid, const char *name)
 /* A process that does nothing but be in a user namespace of its own. -1: errno. */
 static pid_t hold_userns(void)
 {
-	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
+	pid_t pid = scratch_fork(CLONE_NEWUSER);
 
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
+	while (pid == 0)
+		pause();
 	return pid;
 }
 

@@ -28,8 +28,6 @@
 #define MAX_REPORTS_BYTES (1024 * 1024)
 #define REAP_MS           200
 
-static const char path_env[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 const char *check_status_name(enum check_status status)
 {
 	static const char *const names[] = { [CHECK_OK] = "ok",
@@ -242,15 +240,17 @@ static void run_forked(const struct check_group *group, const struct check *chec
 void check_run(const struct check_group *group, const struct check *check,
                const struct check_ctx *ctx, struct check_reports *reports)
 {
+	struct check_ctx with_reports = *ctx;
 	int64_t start = clock_boot_ns();
 	size_t before = reports->count;
 
+	with_reports.before = reports;
 	if ((check->needs & CHECK_HOST) && *ctx->sysroot)
 		add(reports, group, check, CHECK_SKIP, "only the running kernel knows", NULL);
 	else if ((check->needs & CHECK_ROOT) && geteuid() != 0)
 		add(reports, group, check, CHECK_SKIP, "needs root", NULL);
 	else
-		run_forked(group, check, ctx, reports);
+		run_forked(group, check, &with_reports, reports);
 	for (size_t i = before; i < reports->count; i++)
 		reports->all[i].took_ms = (clock_boot_ns() - start) / 1000000;
 }
@@ -305,12 +305,22 @@ bool check_exists(const struct check_ctx *ctx, const char *path)
 	return fsx_exists(full);
 }
 
+bool check_has_failed(const struct check_ctx *ctx, const char *id, const char *object)
+{
+	for (size_t i = 0; i < ctx->before->count; i++) {
+		const struct check_report *report = &ctx->before->all[i];
+
+		if (report->status == CHECK_FAIL && streq(report->check->id, id) &&
+		    streq(report->object, object))
+			return true;
+	}
+	return false;
+}
+
 static NORETURN void run_program(char *const argv[], int in, int out)
 {
-	char env[sizeof(path_env)];
-	char *envp[] = { env, NULL };
+	char path[] = CHECK_PATH, *const envp[] = { path, NULL };
 
-	memcpy(env, path_env, sizeof(env));
 	dup2(in, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	execve(argv[0], argv, envp);

@@ -2,6 +2,8 @@
 #ifndef CORACLE_CMD_CHECK_SCRATCH_H
 #define CORACLE_CMD_CHECK_SCRATCH_H
 
+#include <sys/types.h>
+
 #include "cmd/check/check.h"
 
 struct scratch {
@@ -18,6 +20,9 @@ NODISCARD bool scratch_make(const struct check_ctx *ctx, struct check_out *out,
 void scratch_remove(struct scratch *scratch);
 /* A mount namespace of our own, private and gone with this process; -errno. */
 NODISCARD int scratch_own_mounts(void);
+
+/* fork() into new namespaces (CLONE_NEWx); the child dies with us. */
+NODISCARD pid_t scratch_fork(int namespaces);
 
 DEFINE_CLEANUP(struct scratch, scratch_remove);
 

@@ -156,6 +156,8 @@ void runtime_error(struct str log, char *text, size_t size);
 bool runtime_error_is_unknown(const char *text);
 /* True when it says that there was no process to signal any more. */
 bool runtime_error_is_ended(const char *text);
+/* "1.8.1", "1.2.0-rc.1", "1.1.5+ds1" -> 1008001, ...; 0 when it does not begin like a version. */
+uint32_t runtime_version_number(struct str text);
 /* First line of --version: "crun version 1.8.1". */
 NODISCARD int runtime_parse_version(struct str text, struct runtime_info *info, struct err *err);
 /* The JSON of `features`. A missing member leaves what the version said. */

@@ -107,8 +107,7 @@ int runtime_require(const struct runtime_info *info, enum runtime_feature featur
 	               later);
 }
 
-/* "1.8.1", "1.2.0-rc.1", "1.1.5+ds1" -> 1008001, ...; 0 when it does not begin like a version */
-static uint32_t version_number(struct str text)
+uint32_t runtime_version_number(struct str text)
 {
 	uint64_t part[3] = { 0 };
 	size_t at = 0;
@@ -193,7 +192,7 @@ int runtime_parse_version(struct str text, struct runtime_info *info, struct err
 	free(info->version);
 	info->program = str_dup(program);
 	info->version = str_dup(version);
-	info->number = version_number(version);
+	info->number = runtime_version_number(version);
 	info->kind = str_eq_c(program, "crun")   ? RUNTIME_CRUN
 	             : str_eq_c(program, "runc") ? RUNTIME_RUNC
 	                                         : RUNTIME_OTHER;
@@ -239,7 +238,7 @@ int runtime_parse_features(struct str text, struct runtime_info *info, struct er
 	if (!yyjson_is_obj(root))
 		return err_set(err, CODE_INVALID_ARGUMENT, "features: not an object");
 	if (info->kind == RUNTIME_OTHER) {
-		uint32_t max = version_number(str_of(json_str(root, "ociVersionMax", "")));
+		uint32_t max = runtime_version_number(str_of(json_str(root, "ociVersionMax", "")));
 
 		for (int f = 0; f < RUNTIME_FEATURES; f++)
 			set(info, (enum runtime_feature)f, max > 0 && table[f].oci <= max);

@@ -257,13 +257,23 @@ stub_runtime() { # VERSION-OUTPUT FEATURES-COMMAND
 	chmod 0755 "$dir/stub"
 	printf '[runtime stub]\npath = %s\n' "$dir/stub" >"$dir/stub.conf"
 }
-echo '{"ociVersionMin":"1.0.0","ociVersionMax":"1.2.0"}' >"$dir/features"
+cat >"$dir/features" <<-'JSON'
+	{"ociVersionMin":"1.0.0","ociVersionMax":"1.2.0",
+	"hooks":["prestart","createRuntime","createContainer","startContainer","poststart","poststop"],
+	"mountOptions":["rbind","rprivate","rro","rslave","rshared"],
+	"linux":{"cgroup":{"v1":true,"v2":true,"systemd":true},
+	"seccomp":{"enabled":true,"actions":["SCMP_ACT_ERRNO","SCMP_ACT_ALLOW"]},
+	"mountExtensions":{"idmap":{"enabled":true}}}}
+JSON
 features="cat $dir/features"
 case_oci_version() {
 	on_host -c "$dir/stub.conf" oci.path oci.version oci.features && stub_runtime 'echo runc version 1.2.9' "$features"
 	flips oci.version "stub_runtime 'echo hello' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'" &&
-		flips oci.version "stub_runtime 'exit 3' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'" &&
-		flips oci.version "stub_runtime 'echo runc version 1.0.3' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'"
+		flips oci.version "stub_runtime 'exit 3' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'"
+}
+case_oci_min_version() {
+	on_host -c "$dir/stub.conf" oci.version oci.min-version oci.features && stub_runtime 'echo runc version 1.2.9' "$features"
+	flips oci.min-version "stub_runtime 'echo runc version 1.0.3' '$features'" "stub_runtime 'echo runc version 1.2.9' '$features'"
 }
 case_oci_advisory() {
 	on_host -c "$dir/stub.conf" oci && stub_runtime 'echo runc version 1.2.9' "$features"
@@ -272,6 +282,35 @@ case_oci_advisory() {
 case_oci_features() {
 	on_host -c "$dir/stub.conf" oci && stub_runtime 'echo runc version 1.2.9' "$features"
 	flips oci.features "stub_runtime 'echo runc version 1.2.9' 'exit 1'" "stub_runtime 'echo runc version 1.2.9' '$features'"
+}
+# feature ID SED-EXPRESSION: the runtime says something else of itself.
+feature() {
+	on_host -c "$dir/stub.conf" oci && stub_runtime 'echo runc version 1.2.9' "$features"
+	flips "$1" "with_file '$dir/features' '$2'" "cp -p '$dir/saved' '$dir/features'"
+}
+case_oci_spec() { feature oci.spec 's/1.2.0/1.0.1-dev/' && feature oci.spec 's/1.0.0/1.1.0/'; }
+case_oci_cgroup() {
+	feature oci.cgroup 's/"v\([12]\)":true/"v\1":false/g' || return 1
+	# shellcheck disable=SC2016 # the script expands it
+	printf '#!/bin/sh\nmount -t tmpfs tmpfs /var/lib && mkdir /var/lib/kubelet &&\necho "cgroupDriver: systemd" >/var/lib/kubelet/config.yaml && exec "$@"\n' \
+		>"$dir/with_kubelet" && chmod 0755 "$dir/with_kubelet"
+	on_host -c "$dir/stub.conf" oci && prefix="unshare -m $dir/with_kubelet"
+	flips oci.cgroup "with_file '$dir/features' 's/\"systemd\":true/\"systemd\":false/'" "cp -p '$dir/saved' '$dir/features'"
+}
+case_oci_seccomp() { feature oci.seccomp 's/"seccomp":{"enabled":true/"seccomp":{"enabled":false/' && feature oci.seccomp 's/,"SCMP_ACT_ALLOW"//'; }
+case_oci_mounts() { feature oci.mounts 's/"rslave",//' && feature oci.mounts 's/"rro",//' && feature oci.mounts 's/"idmap":{"enabled":true/"idmap":{"enabled":false/'; }
+case_oci_hooks() { feature oci.hooks 's/,"poststop"//'; }
+stub_wrapper() { # COMMAND AT CREATE: otherwise a real runtime
+	# shellcheck disable=SC2016 # the stub expands it
+	printf '#!/bin/sh\ncase " $* " in *" create "*) %s ;; esac\nexec %s "$@"\n' "$1" "$(command -v crun || command -v runc)" >"$dir/stub"
+	chmod 0755 "$dir/stub"
+	printf '[runtime stub]\npath = %s\n' "$dir/stub" >"$dir/stub.conf"
+}
+case_oci_smoke() {
+	on_host -c "$dir/stub.conf" oci.path oci.smoke && stub_wrapper :
+	flips oci.smoke "stub_wrapper 'exit 3'" "stub_wrapper :" || return 1
+	flips oci.smoke "stub_wrapper 'setsid sleep 4321 & sleep 4321'" "stub_wrapper :" || return 1
+	! pgrep -f 'sleep 4321' && [ -z "$(find /sys/fs/cgroup "$dir/host" -name '*check-*')" ]
 }
 case_net_listen() { on_host net state && flips net.listen "touch '$dir/hoststate/coracle.sock'" "rm '$dir/hoststate/coracle.sock'"; }
 case_live_version() {
@@ -293,6 +332,23 @@ hangs_and_floods_are_cut_off_and_nobody_elses_failure() {
 	stub_runtime 'echo runc version 1.2.9' 'yes'
 	after=$(statuses)
 	grep -q '^oci.features 2$' <<<"$after" && grep -q 'prints more than' "$dir/json"
+}
+
+what_a_runtime_does_not_tell_is_unknown() {
+	on_host -c "$dir/stub.conf" oci && stub_runtime 'echo youki version 0.3.3' 'echo {}'
+	! statuses | grep -v ' 0$' || return 1
+	stub_runtime 'echo youki version 0.3.3' 'exit 1' # which oci.features complains of
+	[ "$(statuses | grep -v ' 0$')" = 'oci.features 1' ]
+}
+
+a_container_is_started_only_when_asked_for() {
+	on_host -c "$dir/stub.conf" && stub_wrapper 'exit 3'
+	# shellcheck disable=SC2086 # words
+	{
+		grep smoke <<<"$("$coracle" check $args oci)" && return 1
+		grep -q '^.FAIL. oci.smoke' <<<"$("$coracle" check $args -v oci)" &&
+			grep -q '^.FAIL. oci.smoke .*create: exit status 3' <<<"$("$coracle" check $args oci.smoke)"
+	}
 }
 
 exit_status_and_options_are_what_the_manual_says() {
@@ -370,7 +426,8 @@ for id in ${*:-$("$coracle" check --list | awk '{ print $1 }')}; do
 		echo "FAIL check/$id has no case"
 	fi
 done
-for name in hangs_and_floods_are_cut_off_and_nobody_elses_failure exit_status_and_options_are_what_the_manual_says \
+for name in hangs_and_floods_are_cut_off_and_nobody_elses_failure what_a_runtime_does_not_tell_is_unknown \
+	a_container_is_started_only_when_asked_for exit_status_and_options_are_what_the_manual_says \
 	without_rights_nothing_fails configurations_from_the_field_break_no_rule_of_containerd; do
 	run "$name" "$name"
 done

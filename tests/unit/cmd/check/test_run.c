@@ -96,6 +96,31 @@ static void what_only_this_kernel_knows_is_skipped_below_a_sysroot(void **arg)
 	assert_int_equal(reports.all[0].status, CHECK_SKIP);
 }
 
+static void fails_for_one(const struct check_ctx *ctx, struct check_out *out)
+{
+	(void)ctx;
+	check_fail(out, "one", "broken");
+	check_warn(out, "two", "odd");
+}
+
+static void asks_who_failed(const struct check_ctx *ctx, struct check_out *out)
+{
+	check_ok(out, NULL, "%d%d%d", check_has_failed(ctx, "test.it", "one"),
+	         check_has_failed(ctx, "test.it", "two"),
+	         check_has_failed(ctx, "test.other", "one"));
+}
+
+static void a_check_knows_what_failed_before(void **arg)
+{
+	cleanup(check_reports_release) struct check_reports reports = { .count = 0 };
+
+	(void)arg;
+	run_fn(&reports, 0, "", fails_for_one);
+	run_fn(&reports, 0, "", asks_who_failed);
+	assert_int_equal(reports.count, 3);
+	assert_string_equal(reports.all[2].message, "100");
+}
+
 static void asks_programs(const struct check_ctx *ctx, struct check_out *out)
 {
 	char sh[] = "/bin/sh", c[] = "-c", script[] = "read x; echo \"got $x\"; exit 3";
@@ -130,6 +155,7 @@ int main(void)
 		cmocka_unit_test(a_crash_is_that_checks_failure),
 		cmocka_unit_test(silence_is_told_as_skipped),
 		cmocka_unit_test(what_only_this_kernel_knows_is_skipped_below_a_sysroot),
+		cmocka_unit_test(a_check_knows_what_failed_before),
 		cmocka_unit_test(programs_get_their_input_and_their_status_is_told),
 	};
 
