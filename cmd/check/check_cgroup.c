@@ -67,6 +67,11 @@ static const struct cgroup_hierarchy *unified(const struct cgroup_host *host)
 	return host->mode == CGROUP_V2 ? cgroup_find(host, CGROUP_FREEZER) : NULL;
 }
 
+static bool is_systemd_running(const struct check_ctx *ctx)
+{
+	return check_exists(ctx, "/run/systemd/system");
+}
+
 static void version(const struct check_ctx *ctx, struct check_out *out)
 {
 	cleanup(cgroup_host_free) struct cgroup_host *host = read_host(ctx);
@@ -85,7 +90,12 @@ static void version(const struct check_ctx *ctx, struct check_out *out)
 		check_warn(out, NULL,
 		           "cgroup %s: Kubernetes and the runtimes are about to drop version 1",
 		           host->mode == CGROUP_V1 ? "v1" : "v1 with a bare v2 tree");
-		check_hint(out, "boot with systemd.unified_cgroup_hierarchy=1");
+		if (is_systemd_running(ctx))
+			check_hint(out, "boot with systemd.unified_cgroup_hierarchy=1");
+		else
+			check_hint(
+				out,
+				"boot with cgroup_no_v1=all, and mount cgroup2 on /sys/fs/cgroup");
 		break;
 	case CGROUP_V2:
 		check_ok(out, NULL, "cgroup v2");
@@ -151,11 +161,6 @@ static char *kubelet_driver(const struct check_ctx *ctx)
 		return str_dup(line);
 	}
 	return NULL;
-}
-
-static bool is_systemd_running(const struct check_ctx *ctx)
-{
-	return check_exists(ctx, "/run/systemd/system");
 }
 
 bool check_uses_systemd(const struct check_ctx *ctx)

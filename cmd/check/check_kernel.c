@@ -47,6 +47,8 @@ static void version(const struct check_ctx *ctx, struct check_out *out)
 		           "install a newer kernel; Kubernetes asks for a long-term one as well");
 	} else if (major == 5 && minor != 4 && minor != 10 && minor != 15) {
 		check_warn(out, NULL, "kernel %s is no long-term kernel", text);
+		check_hint(out,
+		           "5.4, 5.10, 5.15 and those from 6.0 on are what Kubernetes is tried on");
 	} else {
 		check_ok(out, NULL, "kernel %s", text);
 	}
@@ -88,6 +90,7 @@ static void syscalls(const struct check_ctx *ctx, struct check_out *out)
 			continue;
 		check_fail(out, calls[i].name,
 		           "the kernel has no %s (or a seccomp filter hides it)", calls[i].name);
+		check_hint(out, "Linux 5.12 has all of them");
 		any = true;
 	}
 	if (!any)
@@ -111,12 +114,14 @@ static void namespaces(const struct check_ctx *ctx, struct check_out *out)
 		if (is_there && (!check_read_number(ctx, limit, &max) || max > 0))
 			continue;
 		any = true;
+		check_report(out, is_required ? CHECK_FAIL : CHECK_WARN, name,
+		             is_there ? "no %s namespace can be made: their number is limited to 0"
+		                      : "the kernel has no %s namespaces",
+		             name);
 		if (is_there)
-			check_report(out, is_required ? CHECK_FAIL : CHECK_WARN, name,
-			             "%s is 0: no %s namespace can be made", limit, name);
+			check_hint(out, "echo 65536 >%s", limit);
 		else
-			check_report(out, is_required ? CHECK_FAIL : CHECK_WARN, name,
-			             "the kernel has no %s namespaces", name);
+			check_hint(out, "use a kernel that is built with them");
 	}
 	if (!any)
 		check_ok(out, NULL, "mnt uts ipc pid net user cgroup time");
@@ -280,6 +285,8 @@ static void kconfig_check(const struct check_ctx *ctx, struct check_out *out)
 
 	if (!text && ctx->kconfig) {
 		check_fail(out, NULL, "%s cannot be read", ctx->kconfig);
+		check_hint(out,
+		           "--kconfig wants a file like /boot/config-RELEASE or /proc/config.gz");
 		return;
 	}
 	if (!text) {
@@ -296,6 +303,7 @@ static void kconfig_check(const struct check_ctx *ctx, struct check_out *out)
 		any = true;
 		check_report(out, is_required ? CHECK_FAIL : CHECK_WARN, name,
 		             "the kernel was built without CONFIG_%s", name);
+		check_hint(out, "use a kernel that is built with it");
 		check_source(out, path, 0);
 	}
 	if (!any)
@@ -325,33 +333,44 @@ static void seccomp(const struct check_ctx *ctx, struct check_out *out)
 		check_warn(out, actions[i].name,
 		           "no seccomp action %s: profiles that use it do not load",
 		           actions[i].name);
+		check_hint(out, "use a kernel with CONFIG_SECCOMP_FILTER, 5.0 or newer");
 	}
 	if (!any)
 		check_ok(out, NULL, "kill_process errno log user_notif");
 }
 
+/* "net.ipv4.ip_forward" of "/proc/sys/net/ipv4/ip_forward"; heap. */
+static char *sysctl_name(const char *path)
+{
+	char *name = xstrdup(path + strlen("/proc/sys/"));
+
+	for (char *p = name; (p = strchr(p, '/'));)
+		*p = '.';
+	return name;
+}
+
 static void limits(const struct check_ctx *ctx, struct check_out *out)
 {
 	static const struct {
-		const char *name;
+		const char *path;
 		long long min;
 	} numbers[] = {
-		{ "kernel/pid_max", 32768 },
-		{ "kernel/threads-max", 16384 },
-		{ "fs/inotify/max_user_instances", 128 },
-		{ "fs/inotify/max_user_watches", 8192 },
+		{ "/proc/sys/kernel/pid_max", 32768 },
+		{ "/proc/sys/kernel/threads-max", 16384 },
+		{ "/proc/sys/fs/inotify/max_user_instances", 128 },
+		{ "/proc/sys/fs/inotify/max_user_watches", 8192 },
 	};
 	bool any = false;
 	long long n;
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
-		cleanup_free char *path = xasprintf("/proc/sys/%s", numbers[i].name);
+		cleanup_free char *name = sysctl_name(numbers[i].path);
 
-		if (!check_read_number(ctx, path, &n) || n >= numbers[i].min)
+		if (!check_read_number(ctx, numbers[i].path, &n) || n >= numbers[i].min)
 			continue;
 		any = true;
-		check_warn(out, numbers[i].name, "%s is %lld, a node with many pods needs %lld",
-		           path, n, numbers[i].min);
+		check_warn(out, name, "%lld, a node with many pods needs %lld", n, numbers[i].min);
+		check_hint(out, "sysctl -w %s=%lld", name, numbers[i].min);
 	}
 	if (!any)
 		check_ok(out, NULL, "pids, threads and inotify watches suffice");
@@ -405,16 +424,6 @@ static void bridge_nf(const struct check_ctx *ctx, struct check_out *out)
 		check_skip(out, NULL, "br_netfilter is not loaded");
 	else if (!any)
 		check_ok(out, NULL, "bridged traffic is filtered");
-}
-
-/* "net.ipv4.ip_forward" of "/proc/sys/net/ipv4/ip_forward"; heap. */
-static char *sysctl_name(const char *path)
-{
-	char *name = xstrdup(path + strlen("/proc/sys/"));
-
-	for (char *p = name; (p = strchr(p, '/'));)
-		*p = '.';
-	return name;
 }
 
 static void userns(const struct check_ctx *ctx, struct check_out *out)

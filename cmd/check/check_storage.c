@@ -34,6 +34,12 @@
 #define WARN_FREE_PERCENT 15 /* where kubelet begins to evict */
 #define FAIL_FREE_PERCENT 5
 
+static void fail_to_look(struct check_out *out, const char *path)
+{
+	check_fail(out, NULL, "%s: %s", path, errno_name(errno));
+	check_hint(out, "dmesg tells more where the disk is broken");
+}
+
 static bool look_at_dir(const struct check_ctx *ctx, struct check_out *out, const char *path)
 {
 	cleanup_free char *full = check_path(ctx, path), *there = scratch_place(ctx, path);
@@ -41,6 +47,7 @@ static bool look_at_dir(const struct check_ctx *ctx, struct check_out *out, cons
 
 	if (stat(there, &st) < 0 || !S_ISDIR(st.st_mode)) {
 		check_fail(out, path, "%s is no directory", there);
+		check_hint(out, "move it away, or set another [daemon] root or state");
 		return false;
 	}
 	if (!streq(full, there))
@@ -89,7 +96,7 @@ static void fstype(const struct check_ctx *ctx, struct check_out *out)
 	struct statfs fs;
 
 	if (statfs(root, &fs) < 0) {
-		check_fail(out, NULL, "%s: %s", root, errno_name(errno));
+		fail_to_look(out, root);
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -112,20 +119,23 @@ static void flags(const struct check_ctx *ctx, struct check_out *out)
 
 	if (statvfs(state, &vfs) == 0 && (vfs.f_flag & ST_RDONLY)) {
 		check_fail(out, "state", "%s is read-only", state);
+		check_hint(out, "mount -o remount,rw %s", state);
 		any = true;
 	}
-	if (statvfs(root, &vfs) == 0) {
-		if (vfs.f_flag & (ST_RDONLY | ST_NOEXEC)) {
-			check_fail(out, "root", "%s is mounted %s", root,
-			           vfs.f_flag & ST_RDONLY ? "read-only" : "noexec");
-			any = true;
-		} else if (vfs.f_flag & (ST_NOSUID | ST_NODEV)) {
-			check_warn(out, "root", "%s is mounted %s: images lose what needs that",
-			           root, vfs.f_flag & ST_NOSUID ? "nosuid" : "nodev");
-			any = true;
-		}
-		if (any)
-			check_hint(out, "mount -o remount,rw,exec,suid,dev ...");
+	if (statvfs(root, &vfs) < 0) {
+		fail_to_look(out, root);
+		return;
+	}
+	if (vfs.f_flag & (ST_RDONLY | ST_NOEXEC)) {
+		check_fail(out, "root", "%s is mounted %s", root,
+		           vfs.f_flag & ST_RDONLY ? "read-only" : "noexec");
+		check_hint(out, "mount -o remount,rw,exec,suid,dev %s", root);
+		any = true;
+	} else if (vfs.f_flag & (ST_NOSUID | ST_NODEV)) {
+		check_warn(out, "root", "%s is mounted %s: images lose what needs that", root,
+		           vfs.f_flag & ST_NOSUID ? "nosuid" : "nodev");
+		check_hint(out, "mount -o remount,suid,dev %s", root);
+		any = true;
 	}
 	if (!any)
 		check_ok(out, NULL, "nothing is in the way");
@@ -138,7 +148,7 @@ static void space(const struct check_ctx *ctx, struct check_out *out)
 	struct statvfs vfs;
 
 	if (statvfs(root, &vfs) < 0) {
-		check_fail(out, NULL, "%s: %s", root, errno_name(errno));
+		fail_to_look(out, root);
 		return;
 	}
 	if (vfs.f_blocks)
@@ -152,7 +162,10 @@ static void space(const struct check_ctx *ctx, struct check_out *out)
 	             NULL, "%s: %u %% of the space and %u %% of the inodes are free", root, bytes,
 	             inodes);
 	if (MIN(bytes, inodes) < WARN_FREE_PERCENT)
-		check_hint(out, "kubelet evicts pods below %d %%", WARN_FREE_PERCENT);
+		check_hint(
+			out,
+			"remove what is not needed, or add a disk: kubelet evicts pods below %d %%",
+			WARN_FREE_PERCENT);
 }
 
 static void tmpfs_state(const struct check_ctx *ctx, struct check_out *out)
@@ -160,13 +173,15 @@ static void tmpfs_state(const struct check_ctx *ctx, struct check_out *out)
 	cleanup_free char *state = scratch_place(ctx, ctx->config->state);
 	struct statfs fs;
 
-	if (statfs(state, &fs) < 0)
-		check_fail(out, NULL, "%s: %s", state, errno_name(errno));
-	else if (fs.f_type != TMPFS_MAGIC && (unsigned int)fs.f_type != RAMFS_MAGIC)
+	if (statfs(state, &fs) < 0) {
+		fail_to_look(out, state);
+	} else if (fs.f_type != TMPFS_MAGIC && (unsigned int)fs.f_type != RAMFS_MAGIC) {
 		check_warn(out, NULL, "%s is on no tmpfs: what lies there must vanish at a reboot",
 		           state);
-	else
+		check_hint(out, "mount -t tmpfs -o mode=0711 tmpfs %s at boot", ctx->config->state);
+	} else {
 		check_ok(out, NULL, "%s is on a tmpfs", state);
+	}
 }
 
 /* --- probes */
@@ -183,7 +198,7 @@ static void dtype(const struct check_ctx *ctx, struct check_out *out)
 		return;
 	file = xasprintf("%s/file", scratch.path);
 	if (mknod(file, S_IFREG | 0600, 0) < 0) {
-		check_fail(out, NULL, "%s: %s", file, errno_name(errno));
+		fail_to_look(out, file);
 		return;
 	}
 	dir = opendir(scratch.path);
@@ -191,12 +206,15 @@ static void dtype(const struct check_ctx *ctx, struct check_out *out)
 		is_known |= streq(entry->d_name, "file") && entry->d_type == DT_REG;
 	if (dir)
 		closedir(dir);
-	if (is_known)
+	if (is_known) {
 		check_ok(out, NULL, "directories tell the kinds of their entries");
-	else
+	} else {
 		check_fail(
 			out, NULL,
-			"directories do not tell the kinds of their entries (xfs: made with ftype=0): overlayfs needs that");
+			"directories of %s do not tell the kinds of their entries: overlayfs needs that",
+			ctx->config->root);
+		check_hint(out, "an xfs has to be made with -n ftype=1");
+	}
 }
 
 static int write_file(const char *dir, const char *name)
@@ -271,11 +289,14 @@ static void overlay(const struct check_ctx *ctx, struct check_out *out)
 		return;
 	errno = 0;
 	problem = try_overlay(scratch.path);
-	if (problem)
+	if (problem) {
 		check_fail(out, NULL, "overlayfs does not work on %s: %s%s%s", ctx->config->root,
 		           problem, errno ? ": " : "", errno ? errno_name(errno) : "");
-	else
+		check_hint(out, "modprobe overlay, or put [daemon] root on a local ext4 or xfs");
+		ignore(unmount_overlay(scratch.path) < 0); /* may not be mounted */
+	} else {
 		check_ok(out, NULL, "two layers, a whiteout, and away again");
+	}
 }
 
 #define OVERLAY_PARAMETERS "/sys/module/overlay/parameters/"
@@ -339,8 +360,9 @@ static pid_t hold_userns(void)
 {
 	pid_t pid = scratch_fork(CLONE_NEWUSER);
 
-	while (pid == 0)
-		pause();
+	if (pid == 0)
+		for (;;)
+			pause();
 	return pid;
 }
 

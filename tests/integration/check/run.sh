@@ -59,10 +59,8 @@ make_system() {
 	chmod 0711 "$f/var/lib/coracle" && chmod go-w -R "$f/etc"
 }
 
-# look PYTHON: the program over what all checks report.
-look() {
-	# shellcheck disable=SC2086 # words
-	$prefix "$coracle" check -j $args >"$dir/json" 2>"$dir/stderr"
+# reported PYTHON: the program over what the checks of the last run reported.
+reported() {
 	/usr/bin/python3 -c "
 import json, sys
 rank = {'ok': 0, 'skip': 0, 'warn': 1, 'fail': 2}
@@ -70,9 +68,13 @@ checks = json.load(open(sys.argv[1]))['checks']
 $1" "$dir/json" || { cat "$dir/stderr"; return 1; }
 }
 
+# shellcheck disable=SC2086 # words
+run_checks() { $prefix "$coracle" check -j $args >"$dir/json" 2>"$dir/stderr"; }
+
 # "ID WORST-STATUS" lines.
 statuses() {
-	look '
+	run_checks
+	reported '
 worst = {}
 for check in checks:
     worst[check["id"]] = max(worst.get(check["id"], 0), rank[check["status"]])
@@ -80,11 +82,20 @@ for name, status in sorted(worst.items()):
     print(name, status)'
 }
 
-# "ID STATUS MESSAGE" lines.
+# "ID STATUS OBJECT MESSAGE" lines.
 messages() {
-	look '
+	run_checks
+	reported '
 for check in checks:
     print(check["id"], rank[check["status"]], check.get("object"), check["message"])'
+}
+
+# Complaints that do not say what to do, of groups that always do.
+unadvised() {
+	reported '
+for check in checks:
+    if rank[check["status"]] and "hint" not in check and check["group"] in ("kernel", "sysctl", "cgroup", "storage", "oci"):
+        print(check["id"], check["message"])'
 }
 
 with_file() { # put a changed copy in place: FILE SED-EXPRESSION
@@ -93,14 +104,16 @@ with_file() { # put a changed copy in place: FILE SED-EXPRESSION
 
 # flips ID BREAK MEND: what BREAK does, ID alone complains of.
 flips() {
-	local id=$1 before broken after worse
+	local id=$1 before broken after worse unadvised
 	before=$(statuses) || { echo "$before"; return 1; }
 	grep -q "^$id 0$" <<<"$before" || { echo "complains of a good machine: $(grep "^$id " <<<"$before")"; return 1; }
 	eval "$2"
 	broken=$(statuses) || { echo "$broken"; eval "$3"; return 1; }
+	unadvised=$(unadvised)
 	worse=$(diff <(echo "$before") <(echo "$broken") | awk '/^> / && $3 > 0 { print $2 }')
 	eval "$3"
 	[ "$worse" = "$id" ] || { echo "complaints from: ${worse:-nobody}"; return 1; }
+	[ -z "$unadvised" ] || { echo "no hint: $unadvised"; return 1; }
 	after=$(statuses)
 	[ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after"); return 1; }
 }
