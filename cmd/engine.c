@@ -11,7 +11,6 @@
 #include "core/base/fsx.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
-#include "core/base/proc.h"
 #include "core/image/image_job.h"
 #include "core/journal/spool.h"
 #include "core/run/cgroup.h"
@@ -65,40 +64,6 @@ static enum exit_status state_lock(struct engine *e, struct err *err)
 
 /* --- row 3: the journal */
 
-static int boot_identity(const char *root, struct boot *ret, struct err *err)
-{
-	struct stat st;
-	int rc;
-
-	*ret = (struct boot){ .version = (char *)CORACLE_VERSION };
-	rc = proc_boot_id(ret->boot_id);
-	if (rc < 0)
-		return err_sys(err, -rc, "boot id");
-	rc = proc_machine_id(ret->machine_id);
-	if (rc < 0)
-		return err_sys(err, -rc, "machine id");
-	if (stat(root, &st) < 0)
-		return err_sys(err, errno, "stat %s", root);
-	ret->dev = st.st_dev;
-	ret->ino = st.st_ino;
-	return 0;
-}
-
-static enum engine_home home_of(const struct boot *now, const struct boot *then)
-{
-	bool same_boot = memcmp(now->boot_id, then->boot_id, sizeof(now->boot_id)) == 0;
-
-	if (!then->seq)
-		return HOME_NEW;
-	if (memcmp(now->machine_id, then->machine_id, sizeof(now->machine_id)) != 0 ||
-	    now->ino != then->ino)
-		return HOME_AWAY;
-	if (same_boot &&
-	    now->dev != then->dev) /* the kernel numbers some file systems anew at each boot */
-		return HOME_AWAY;
-	return same_boot ? HOME_HERE : HOME_REBOOTED;
-}
-
 static int journal_args_init(const struct engine *e, const struct engine_args *args,
                              const char *dir, struct journal_args *ret, struct err *err)
 {
@@ -122,21 +87,14 @@ static enum exit_status journal_status(const struct err *err)
 static enum exit_status check_home(struct engine *e, const struct engine_args *args,
                                    struct err *err)
 {
-	cleanup_free char *dir = xasprintf("%s/journal", e->config->root);
-	cleanup(state_free) struct state *state = state_new();
-	struct journal_args ja;
-	struct journal_report report;
-	struct journal *journal;
+	cleanup(offline_release) struct offline offline = { 0 };
+	struct boot now;
 
-	if (journal_args_init(e, args, dir, &ja, err) < 0)
+	if (boot_identity(e->config->root, &now, err) < 0)
 		return EXIT_FAILED;
-	ja.mode = JOURNAL_MEMORY;
-	ja.state = state;
-	journal = journal_open(&ja, &report, err);
-	if (!journal)
+	if (offline_read(e->config->root, e->config, args->truncate, &offline, err) < 0)
 		return journal_status(err);
-	e->home = home_of(&ja.boot, &state->boot);
-	journal_close(journal);
+	e->home = offline.home;
 	if (e->home != HOME_AWAY)
 		return EXIT_OK;
 	err_set(err, CODE_FAILED_PRECONDITION,

@@ -6,6 +6,7 @@
 #ifndef CORACLE_CMD_ENGINE_H
 #define CORACLE_CMD_ENGINE_H
 
+#include "cmd/offline.h"
 #include "core/base/attr.h"
 #include "core/base/err.h"
 #include "core/config/config.h"
@@ -20,17 +21,9 @@ enum engine_mode {
 	ENGINE_FIX,     /* recover --fix: the daemon's start without its sockets */
 };
 
-/* Whose state is this? What the last BOOT on record says about machine, boot and directory (D26). */
-enum engine_home {
-	HOME_NEW,      /* nobody's yet */
-	HOME_HERE,     /* this machine, this boot */
-	HOME_REBOOTED, /* this machine, another boot */
-	HOME_AWAY, /* another machine, or a copy of the directory: nothing here can be probed, or repaired */
-};
-
 struct engine {
 	enum engine_mode mode;
-	enum engine_home home;
+	enum home home;
 	struct config *config;
 	int root_lock, state_lock;
 	struct loop *loop;

@@ -10,26 +10,20 @@
  */
 #include "cmd/recover.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cmd/applets.h"
 #include "cmd/options.h"
-#include "core/base/fsx.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/state/dump.h"
 #include "cri/spec/to_spec.h"
-
-#define LOCK_TEXT_MAX 64
 
 static const char usage[] =
 	"usage: coracle recover [OPTION...]\n"
@@ -55,44 +49,9 @@ static int fail(const struct err *err)
 	return EXIT_FAILED;
 }
 
-/* --- a daemon that runs */
-
-/* Does process @pid have the file open? Locks are not tried: even a failing one could get in a starting daemon's way. */
-static bool has_open(pid_t pid, const struct stat *file)
-{
-	cleanup_free char *dir = xasprintf("/proc/%d/fd", (int)pid);
-	cleanup(strv_free) char **names = NULL;
-
-	if (fsx_list(AT_FDCWD, dir, &names) < 0)
-		return false;
-	for (size_t i = 0; names[i]; i++) {
-		cleanup_free char *path = xasprintf("%s/%s", dir, names[i]);
-		struct stat st;
-
-		if (stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino)
-			return true;
-	}
-	return false;
-}
-
-/* The daemon that holds @root; 0: none that can be seen. */
-static pid_t daemon_pid(const char *root)
-{
-	cleanup_free char *path = xasprintf("%s/lock", root);
-	cleanup_free char *text = NULL;
-	struct stat st;
-	uint64_t pid;
-	size_t len;
-
-	if (stat(path, &st) < 0 || fsx_read(AT_FDCWD, path, LOCK_TEXT_MAX, &text, &len) < 0 ||
-	    str_u64(str_trim((struct str){ text, len }), INT32_MAX, &pid) < 0)
-		return 0;
-	return has_open((pid_t)pid, &st) ? (pid_t)pid : 0;
-}
-
 /* --- the report */
 
-static const char *home_text(enum engine_home home)
+static const char *home_text(enum home home)
 {
 	switch (home) {
 	case HOME_NEW:
@@ -107,7 +66,7 @@ static const char *home_text(enum engine_home home)
 	return "of another machine, or a copy: whether containers run is unknown here";
 }
 
-static const char *home_name(enum engine_home home)
+static const char *home_name(enum home home)
 {
 	switch (home) {
 	case HOME_NEW:
@@ -242,7 +201,7 @@ static int report_text(const struct recover *r)
 		       list_length(&state->dead_containers) + list_length(&state->dead_sandboxes));
 	print_pods(state);
 	print_owed(state);
-	print_next(r, daemon_pid(r->engine.config->root));
+	print_next(r, offline_daemon(r->engine.config->root));
 	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
@@ -266,7 +225,7 @@ static void json_journal(yyjson_mut_doc *doc, yyjson_mut_val *root,
 static int report_json(const struct recover *r, const char *lines)
 {
 	const struct replay_report *report = &r->engine.report;
-	pid_t daemon = daemon_pid(r->engine.config->root);
+	pid_t daemon = offline_daemon(r->engine.config->root);
 	cleanup(yyjson_mut_doc_free) yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *root = yyjson_mut_obj(doc), *arr;
 	cleanup_free char *text = NULL;

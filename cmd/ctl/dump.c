@@ -10,9 +10,9 @@
 #include "cmd/ctl/ctl.h"
 #include "cmd/ctl/verbs.h"
 #include "cmd/engine.h"
+#include "cmd/offline.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
-#include "core/journal/journal.h"
 #include "cri/proto/ctl.pb.h"
 
 static int put_chunk(void *arg, const void *message)
@@ -51,42 +51,31 @@ static int dump_live(struct ctl *ctl)
 static int dump_offline(struct ctl *ctl)
 {
 	const struct config *config = ctl_config(ctl);
+	cleanup(offline_release) struct offline offline = { 0 };
+	const struct journal_report *load = &offline.load;
 	cleanup_free char *dir = NULL;
-	cleanup(state_free) struct state *state = state_new();
-	struct journal_report report;
-	struct journal_args args;
-	struct journal *journal;
 	struct err err = { 0 };
 	yyjson_mut_doc *doc;
 	yyjson_mut_val *root, *obj;
 
 	if (!config)
 		return EXIT_FAILED;
-	dir = xasprintf("%s/journal", config->root);
-	args = (struct journal_args){
-		.dir = dir,
-		.mode = JOURNAL_MEMORY,
-		.state = state,
-		.segment_bytes = config->journal_segment_bytes,
-		.keep_bytes = config->journal_keep_bytes,
-	};
-	journal = journal_open(&args, &report, &err);
-	if (!journal)
+	if (offline_read(config->root, config, false, &offline, &err) < 0)
 		return ctl_fail(ctl, &err);
+	dir = xasprintf("%s/journal", config->root);
 	doc = yyjson_mut_doc_new(NULL);
 	root = yyjson_mut_obj(doc);
 	yyjson_mut_obj_add_str(doc, root, "version", CORACLE_VERSION);
-	yyjson_mut_obj_add_val(doc, root, "state", dump_state(state, doc));
+	yyjson_mut_obj_add_val(doc, root, "state", dump_state(offline.state, doc));
 	obj = yyjson_mut_obj_add_obj(doc, root, "journal");
 	yyjson_mut_obj_add_strcpy(doc, obj, "directory", dir);
-	yyjson_mut_obj_add_uint(doc, obj, "last_seq", report.last_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "synced_seq", report.synced_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "snapshot_seq", report.snapshot_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "records", report.records);
-	yyjson_mut_obj_add_uint(doc, obj, "torn_records", report.torn_records);
-	if (report.damage[0])
-		yyjson_mut_obj_add_strcpy(doc, obj, "damage", report.damage);
-	journal_close(journal);
+	yyjson_mut_obj_add_uint(doc, obj, "last_seq", load->last_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "synced_seq", load->synced_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "snapshot_seq", load->snapshot_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "records", load->records);
+	yyjson_mut_obj_add_uint(doc, obj, "torn_records", load->torn_records);
+	if (load->damage[0])
+		yyjson_mut_obj_add_strcpy(doc, obj, "damage", load->damage);
 	return ctl_print_json(ctl, doc, root, true);
 }
 
