@@ -90,6 +90,9 @@ bool check_uses_systemd(const struct check_ctx *ctx);
  * too much output). @ret_status: as from wait. */
 NODISCARD int check_command(char *const argv[], const char *input, char **ret_out, int *ret_status,
                             struct err *err);
+/* The same with one variable more: "NAME=VALUE", or NULL. */
+NODISCARD int check_command_with(char *const argv[], const char *variable, const char *input,
+                                 char **ret_out, int *ret_status, struct err *err);
 
 extern const struct check_group check_group_config, check_group_kernel, check_group_sysctl,
 	check_group_cgroup, check_group_storage, check_group_oci, check_group_cni, check_group_net,

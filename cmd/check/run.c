@@ -317,9 +317,9 @@ bool check_has_failed(const struct check_ctx *ctx, const char *id, const char *o
 	return false;
 }
 
-static NORETURN void run_program(char *const argv[], int in, int out)
+static NORETURN void run_program(char *const argv[], const char *variable, int in, int out)
 {
-	char path[] = CHECK_PATH, *const envp[] = { path, NULL };
+	char *envp[] = { xstrdup(CHECK_PATH), xstrdup(variable), NULL };
 
 	dup2(in, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
@@ -329,6 +329,12 @@ static NORETURN void run_program(char *const argv[], int in, int out)
 
 int check_command(char *const argv[], const char *input, char **ret_out, int *ret_status,
                   struct err *err)
+{
+	return check_command_with(argv, NULL, input, ret_out, ret_status, err);
+}
+
+int check_command_with(char *const argv[], const char *variable, const char *input, char **ret_out,
+                       int *ret_status, struct err *err)
 {
 	cleanup(buf_release) struct buf text = { 0 };
 	int in[2], out[2];
@@ -342,7 +348,7 @@ int check_command(char *const argv[], const char *input, char **ret_out, int *re
 	signal(SIGPIPE, SIG_IGN);
 	pid = fork();
 	if (pid == 0)
-		run_program(argv, in[0], out[1]);
+		run_program(argv, variable, in[0], out[1]);
 	close(in[0]);
 	close(out[1]);
 	if (pid < 0)

@@ -27,7 +27,7 @@ passed=0 failed=0
 make_system() {
 	local f=$1 name
 	mkdir -p "$f"/{boot,etc/coracle/coracle.conf.d,etc/cni/net.d,etc/containerd,opt/cni/bin,usr/bin,run,var/lib/coracle/layers} \
-		"$f"/proc/{self/ns,sys/{kernel,vm,user,fs/inotify,net/ipv4,net/bridge}} "$f"/sys/{fs/cgroup,module/overlay/parameters}
+		"$f"/proc/{self/ns,sys/{kernel,vm,user,fs/inotify,net/ipv4,net/bridge},net} "$f"/sys/{fs/cgroup,module/overlay/parameters}
 	echo 6.12.1 >"$f/proc/sys/kernel/osrelease"
 	for name in mnt uts ipc pid net user cgroup time; do
 		: >"$f/proc/self/ns/$name"
@@ -50,7 +50,10 @@ make_system() {
 	printf '[log]\nlevel = info\n' >"$f/etc/coracle/coracle.conf"
 	# shellcheck disable=SC2016 # the stub expands it
 	printf '#!/bin/sh\n' >"$f/usr/bin/crun" && chmod 0755 "$f/usr/bin/crun"
-	echo '{"cniVersion":"1.0.0","name":"k8s","plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}' >"$f/etc/cni/net.d/10-k8s.conflist"
+	echo '{"cniVersion":"1.0.0","name":"k8s","plugins":[{"type":"bridge","ipam":{"type":"host-local","ranges":[[{"subnet":"10.88.0.0/16"}],[{"subnet":"fd00:1::/64"}]]}}]}' >"$f/etc/cni/net.d/10-k8s.conflist"
+	printf 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\ncni0\t0000580A\t00000000\t0001\t0\t0\t0\t0000FFFF\n' >"$f/proc/net/route"
+	printf '%s\n' 'fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0' \
+		'fd000001000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000002 00000000 80200001     eth0' >"$f/proc/net/ipv6_route"
 	cp "$f/usr/bin/crun" "$f/opt/cni/bin/bridge" && cp "$f/usr/bin/crun" "$f/opt/cni/bin/host-local"
 	printf 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = "runc"\n' \
 		>"$f/etc/containerd/config.toml"
@@ -130,6 +133,7 @@ tells() {
 	after=$(messages)
 	[ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after"); return 1; }
 }
+until_file() { for _ in $(seq 100); do [ -e "$1" ] && return; sleep 0.05; done; return 1; }
 
 # edit ID FILE SED-EXPRESSION: the same, where a file of the made-up system is broken.
 edit() { flips "$1" "with_file '$f/$2' '$3'" "cp -p '$dir/saved' '$f/$2'"; }
@@ -192,6 +196,30 @@ case_oci_path() { without oci.path usr/bin/crun && flips oci.path "chmod 0777 '$
 case_cni_conf_dir() { printf '[cni]\nbuiltin = no\n' >>"$f/$conf" && without cni.conf-dir etc/cni/net.d/10-k8s.conflist; }
 case_cni_conf() { edit cni.conf etc/cni/net.d/10-k8s.conflist 's/"plugins"/"plugs"/'; }
 case_cni_plugins() { without cni.plugins opt/cni/bin/host-local; }
+case_cni_subnet() {
+	append cni.subnet proc/net/route 'tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\n' &&
+		append cni.subnet proc/net/ipv6_route 'fd000001000000000000000000000000 30 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001 tun0\n' &&
+		edit cni.subnet etc/cni/net.d/10-k8s.conflist 's,fd00:1::/64,10.88.9.0/24,'
+}
+case_cni_leftover() {
+	local pins=$f/run/coracle/ns addresses=$f/var/lib/cni/networks/k8s results=$f/var/lib/cni/results
+	mkdir -p "$pins" "$addresses" "$results" && touch "$addresses/lock" "$results/other-1-eth0" && echo 10.88.0.5 >"$addresses/last_reserved_ip.0"
+	flips cni.leftover "mkdir '$pins/abc'" "rmdir '$pins/abc'" && flips cni.leftover "printf 'abc\r\neth0' >'$addresses/10.88.0.5'" "rm '$addresses/10.88.0.5'" &&
+		flips cni.leftover "echo '{\"containerId\":\"abc\"}' >'$results/k8s-abc-eth0'" "rm '$results/k8s-abc-eth0'"
+}
+case_net_other_runtime() {
+	local socket=$f/run/containerd/containerd.sock other=''
+	mkdir -p "$f/run/containerd" "$f/var/lib/kubelet"
+	/usr/bin/python3 -c 'import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(9); time.sleep(600)' "$socket" &
+	other=$!
+	until_file "$socket"
+	echo 'containerRuntimeEndpoint: unix:///run/coracle/coracle.sock' >"$f/var/lib/kubelet/config.yaml"
+	edit net.other-runtime var/lib/kubelet/config.yaml 's,coracle/coracle,containerd/containerd,' &&
+		flips net.other-runtime "echo 'X=\"--container-runtime-endpoint=unix:///run/containerd/containerd.sock\"' >'$f/var/lib/kubelet/kubeadm-flags.env'" "rm '$f/var/lib/kubelet/kubeadm-flags.env'"
+	local rc=$?
+	kill $other
+	return $rc
+}
 case_state_lock() { flips state.lock "ln -s nowhere '$f/var/lib/coracle/lock'" "rm '$f/var/lib/coracle/lock'"; }
 case_state_tmp() { flips state.tmp "mkdir '$f/var/lib/coracle/.check-abcdef'; touch -d '2 hours ago' '$f/var/lib/coracle/.check-abcdef'" "rmdir '$f/var/lib/coracle/.check-abcdef'"; }
 case_containerd_syntax() { append containerd.syntax $toml 'x = {{ y }}\n'; }
@@ -324,6 +352,28 @@ case_oci_smoke() {
 	flips oci.smoke "stub_wrapper 'exit 3'" "stub_wrapper :" || return 1
 	flips oci.smoke "stub_wrapper 'setsid sleep 4321 & sleep 4321'" "stub_wrapper :" || return 1
 	! pgrep -f 'sleep 4321' && [ -z "$(find /sys/fs/cgroup "$dir/host" -name '*check-*')" ]
+stub_plugin() { # COMMAND
+	mkdir -p "$dir/plugins" "$dir/net.d" && printf '#!/bin/sh\n%s\n' "$1" >"$dir/plugins/stub" && chmod 0755 "$dir/plugins/stub"
+	echo '{"cniVersion":"1.0.0","name":"stub","plugins":[{"type":"stub"}]}' >"$dir/net.d/1.conflist"
+	printf '[cni]\nconf_dir = %s\nbin_dirs = %s\n' "$dir/net.d" "$dir/plugins" >"$dir/stub.conf"
+}
+# shellcheck disable=SC2016 # the stub expands it
+plugin_speaks='[ $CNI_COMMAND = VERSION ] && grep -q cniVersion && echo '"'"'{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}'"'"
+case_cni_version() {
+	local mend what
+	on_host -c "$dir/stub.conf" cni.conf cni.plugins cni.version && stub_plugin "$plugin_speaks"
+	mend='stub_plugin "$plugin_speaks"'
+	for what in 'exit 1' 'echo hello' 'sleep 60' "echo '{\"supportedVersions\":[\"0.4.0\"]}'"; do
+		flips cni.version 'stub_plugin "$what"' "$mend" || return
+	done
+}
+case_cni_netns() {
+	on_host cni && mount -t tmpfs tmpfs "$dir/hoststate" && mount --make-shared "$dir/hoststate"
+	flips cni.netns "prefix='strace -f -qq -o /dev/null -e inject=mount:error=EPERM'" "prefix=" &&
+		flips cni.netns "mount --make-private '$dir/hoststate'" "mount --make-shared '$dir/hoststate'"
+	local rc=$?
+	umount "$dir/hoststate"
+	return $rc
 }
 case_net_listen() { on_host net state && flips net.listen "touch '$dir/hoststate/coracle.sock'" "rm '$dir/hoststate/coracle.sock'"; }
 case_live_version() {
