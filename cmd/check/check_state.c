@@ -1,91 +1,284 @@
-/* cmd/check/check_state.c: what a start would find on disk (group state), what the images consist of (fsck) and what the
- * running daemon answers (live). Read-only: not a byte and not a time stamp changes. */
+/* cmd/check/check_state.c: what a start would find on disk (group state). Read-only: not a byte and not a time stamp
+ * changes. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/file.h>
+#include <inttypes.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "cmd/check/check.h"
+#include "cmd/check/state.h"
+#include "core/base/clock.h"
 #include "core/base/fsx.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
-#include "core/image/overlay.h"
-#include "core/journal/load.h"
-#include "cri/grpc/client.h"
-#include "cri/proto/cri.h"
+#include "core/journal/spool.h"
 
-#define LAYER_HEX     64
 #define STRAY_SECONDS 3600
-#define META_MAX      256
-#define LIVE_MS       2000
-
-static char *root_path(const struct check_ctx *ctx, const char *name)
-{
-	return xasprintf("%s%s/%s", ctx->sysroot, ctx->config->root, name);
-}
+#define SETTLE_NS     (5 * NS_PER_S) /* a running daemon takes an exit long before */
 
 static void lock(const struct check_ctx *ctx, struct check_out *out)
 {
-	cleanup_free char *path = root_path(ctx, "lock");
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	char pid[32] = "";
+	cleanup_free char *root = check_root_path(ctx, ""), *path = check_root_path(ctx, "lock");
+	pid_t pid = offline_daemon(root);
+	struct stat st;
 
-	if (fd < 0) {
-		check_report(out, errno == ENOENT ? CHECK_OK : CHECK_FAIL, NULL, "%s",
-		             errno == ENOENT ? "nothing was started here yet" : errno_name(errno));
-		return;
+	if (pid) {
+		check_ok(out, NULL, "the daemon runs, pid %d", (int)pid);
+	} else if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		check_fail(out, NULL, "%s is no file: a daemon cannot lock it", path);
+		check_hint(out, "move it away");
+	} else {
+		check_ok(out, NULL,
+		         fsx_exists(path) ? "no daemon runs" : "nothing was started here yet");
 	}
-	if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
-		check_ok(out, NULL, "no daemon runs");
-		return;
+}
+
+static void schema(const struct check_ctx *ctx, struct check_out *out)
+{
+	cleanup(offline_release) struct offline offline = { 0 };
+	struct err err = { .code = CODE_OK };
+
+	if (check_state_read(ctx, &offline, &err) == 0) {
+		check_ok(out, NULL,
+		         offline.load.last_seq ? "written by a coracle that this one understands"
+		                               : "nothing was written yet");
+	} else if (err_is(&err, CODE_FAILED_PRECONDITION)) {
+		check_fail(out, NULL, "%s", err.msg);
+		check_hint(out, "install the coracle that wrote it, or a newer one");
+	} else {
+		check_skip(out, NULL, "it cannot be read: see state.journal");
 	}
-	if (pread(fd, pid, sizeof(pid) - 1, 0) < 0)
-		pid[0] = '\0';
-	check_ok(out, NULL, "the daemon runs%s%s", *pid ? ", pid " : "", pid);
+}
+
+static void journal_unreadable(struct check_out *out, const struct err *err)
+{
+	if (err_is(err, CODE_FAILED_PRECONDITION)) {
+		check_skip(out, NULL, "written by a newer coracle: see state.schema");
+	} else if (err->sys == EACCES) {
+		check_skip(out, NULL, "needs root");
+	} else {
+		check_fail(out, NULL, "%s", err->msg);
+		check_hint(out, "the daemon does not start before it can be read");
+	}
 }
 
 static void journal(const struct check_ctx *ctx, struct check_out *out)
 {
-	cleanup_free char *path = root_path(ctx, "journal");
-	cleanup_close int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct load load = { .base = 0 };
+	cleanup(offline_release) struct offline offline = { 0 };
+	cleanup_free char *root = check_root_path(ctx, "");
+	const struct journal_report *load = &offline.load;
 	struct err err = { .code = CODE_OK };
 
-	if (dir < 0) {
-		check_report(out, errno == ENOENT ? CHECK_OK : CHECK_FAIL, NULL, "%s: %s", path,
-		             errno == ENOENT ? "there is none yet" : errno_name(errno));
-		return;
-	}
-	if (load_scan(dir, LOAD_STATE, 0, &load, &err) < 0) {
-		check_fail(out, NULL, "%s", err.msg);
-	} else if (load.is_damaged) {
-		check_fail(out, NULL, "%s", load.damage);
-		check_hint(out, "coracle recover shows what is left");
+	if (check_state_read(ctx, &offline, &err) < 0) {
+		journal_unreadable(out, &err);
+	} else if (load->damage[0]) {
+		check_fail(out, NULL, "%s/journal: %s", root, load->damage);
+		check_hint(
+			out,
+			"coracle recover shows what is left, coracle recover --truncate gives up the rest");
+	} else if ((load->torn_records || load->torn_bytes) && !offline_daemon(root)) {
+		check_warn(out, NULL, "%s/journal: what lies behind record %" PRIu64 " is torn",
+		           root, load->last_seq);
+		check_hint(
+			out,
+			"a power cut leaves this; nobody was told of it, and the next start drops it");
+	} else if (!load->last_seq) {
+		check_ok(out, NULL, "nothing was written yet");
 	} else {
-		check_ok(out, NULL, "whole up to record %llu%s", (unsigned long long)load.last,
-		         load.torn_records || load.torn_bytes
-		                 ? ", behind it a tail that was never acknowledged"
-		                 : "");
+		check_ok(out, NULL, "whole up to record %" PRIu64, load->last_seq);
 	}
-	load_release(&load);
 }
+
+/* --- state.refs */
+
+static bool has_handler(const struct config *config, const char *name)
+{
+	if (config->nruntimes == 0)
+		return streq(name, "crun") || streq(name, "runc");
+	for (size_t i = 0; i < config->nruntimes; i++)
+		if (streq(config->runtimes[i].name, name))
+			return true;
+	return false;
+}
+
+static bool is_pinned(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == NSFS_MAGIC;
+}
+
+static bool look_at_quarantine(struct check_out *out, const struct state *state)
+{
+	bool fine = true;
+
+	list_for_each(l, &state->quarantine) {
+		const struct quarantine *q = list_entry(l, struct quarantine, link);
+
+		check_fail(out, q->id, "cannot be followed: %s", q->why);
+		check_hint(out, "coracle recover explain %s tells its story; removing it ends this",
+		           *q->id ? q->id : "ID");
+		fine = false;
+	}
+	return fine;
+}
+
+static bool look_at_pod(const struct check_ctx *ctx, struct check_out *out,
+                        const struct sandbox *sb, bool is_here)
+{
+	if (!has_handler(ctx->config, sb->runtime)) {
+		check_fail(out, sb->id,
+		           "pod %s/%s needs the runtime handler %s, which is not configured",
+		           sb->ns, sb->name, sb->runtime);
+		check_hint(out, "configure [runtime %s] until the pod is removed", sb->runtime);
+		return false;
+	}
+	if (is_here && sb->state == SANDBOX_READY && sb->netns_path && !is_pinned(sb->netns_path)) {
+		check_fail(out, sb->id, "pod %s/%s: its network namespace %s is gone", sb->ns,
+		           sb->name, sb->netns_path);
+		check_hint(out,
+		           "restart the daemon: it stops the pod, and kubelet makes a new one");
+		return false;
+	}
+	return true;
+}
+
+static bool look_at_container(struct check_out *out, const struct state *state,
+                              const struct container *c)
+{
+	if (c->hidden || image_get(state, c->image_id))
+		return true;
+	check_fail(out, c->id, "container %s: its image %s is not on record", c->name, c->image_id);
+	check_hint(out, "remove the container");
+	return false;
+}
+
+static void refs(const struct check_ctx *ctx, struct check_out *out)
+{
+	cleanup(offline_release) struct offline offline = { 0 };
+	struct err err = { .code = CODE_OK };
+	size_t pods = 0, containers = 0;
+	bool fine, is_here;
+
+	if (!check_state_whole(ctx, out, &offline))
+		return;
+	is_here = !*ctx->sysroot && offline.home == HOME_HERE;
+	fine = look_at_quarantine(out, offline.state);
+	if (state_verify(offline.state, &err) < 0) {
+		check_fail(out, NULL, "%s", err.msg);
+		check_hint(out, "coracle recover shows the whole state; please report this");
+		fine = false;
+	}
+	list_for_each(l, &offline.state->sandboxes) {
+		fine &= look_at_pod(ctx, out, list_entry(l, struct sandbox, link), is_here);
+		pods++;
+	}
+	list_for_each(l, &offline.state->containers) {
+		fine &= look_at_container(out, offline.state,
+		                          list_entry(l, struct container, link));
+		containers++;
+	}
+	if (fine)
+		check_ok(out, NULL, "%zu pods and %zu containers have all they refer to", pods,
+		         containers);
+}
+
+/* --- state.exits */
+
+struct exits {
+	struct check_out *out;
+	const struct state *state;
+	int64_t before_ns; /* what ended later is the running daemon's business still */
+	bool any;
+};
+
+static enum exit_verdict look_at_exit(void *arg, const char *id, const struct exit_record *rec)
+{
+	struct exits *exits = arg;
+	const struct container *c = container_get(exits->state, id);
+
+	if (rec && c && (c->state >= CONTAINER_EXITED || rec->exited_ns > exits->before_ns))
+		return EXIT_IN_FLIGHT;
+	if (!rec)
+		check_warn(exits->out, id,
+		           "its exit record is damaged: the next start takes it for 255");
+	else if (!c)
+		check_warn(exits->out, id, "exited %u, and no such container is on record",
+		           rec->exit_code);
+	else
+		check_warn(exits->out, id, "container %s exited %u, which is not on record yet",
+		           c->name, rec->exit_code);
+	check_hint(exits->out, "coracle recover shows what the next start will do about it");
+	exits->any = true;
+	return EXIT_IN_FLIGHT;
+}
+
+static bool look_at_spool(const struct check_ctx *ctx, struct exits *exits)
+{
+	cleanup_free char *dir = check_root_path(ctx, "spool");
+	struct err err = { .code = CODE_OK };
+	struct spool *spool = spool_new_readonly(dir, &err);
+	bool fine = spool && spool_scan(spool, look_at_exit, exits, &err) >= 0;
+
+	spool_free(spool);
+	if (!fine)
+		check_fail(exits->out, NULL, "%s", err.msg);
+	return fine;
+}
+
+static void look_at_owed(struct exits *exits)
+{
+	for (int slot = 0; slot < PLUGIN_MAX; slot++) {
+		cleanup_free struct owed *owed = NULL;
+		size_t n = exits->state->plugins[slot].name ? state_owed(exits->state, slot, &owed)
+		                                            : 0;
+
+		if (!n)
+			continue;
+		check_warn(exits->out, exits->state->plugins[slot].name,
+		           "%zu stops and removals wait until this plugin is there to hear them",
+		           n);
+		check_hint(exits->out, "coracle recover lists them");
+		exits->any = true;
+	}
+}
+
+static void exits(const struct check_ctx *ctx, struct check_out *out)
+{
+	cleanup(offline_release) struct offline offline = { 0 };
+	cleanup_free char *root = check_root_path(ctx, "");
+	struct exits exits = { .out = out, .before_ns = INT64_MAX };
+
+	if (!check_state_whole(ctx, out, &offline))
+		return;
+	exits.state = offline.state;
+	if (offline_daemon(root))
+		exits.before_ns = clock_real_ns() - SETTLE_NS;
+	if (!look_at_spool(ctx, &exits))
+		return;
+	look_at_owed(&exits);
+	if (!exits.any)
+		check_ok(out, NULL, "every exit is on record, and whoever is to know was told");
+}
+
+/* --- state.tmp */
 
 static void stray(const struct check_ctx *ctx, struct check_out *out)
 {
-	cleanup_free char *dir = root_path(ctx, "");
+	cleanup_free char *dir = check_root_path(ctx, "");
 	cleanup(strv_free) char **names = NULL;
 	bool any = false;
+	int rc;
 
-	if (fsx_list(AT_FDCWD, dir, &names) < 0) {
-		check_skip(out, NULL, "nothing is there");
+	rc = fsx_list(AT_FDCWD, dir, &names);
+	if (rc < 0) {
+		check_skip(out, NULL, "%s: %s", dir, errno_name(-rc));
 		return;
 	}
 	for (size_t i = 0; names[i]; i++) {
-		cleanup_free char *path = root_path(ctx, names[i]);
+		cleanup_free char *path = check_root_path(ctx, names[i]);
 		struct stat st;
 
 		if (!starts_with(names[i], ".check-") && !ends_with(names[i], ".tmp"))
@@ -100,116 +293,16 @@ static void stray(const struct check_ctx *ctx, struct check_out *out)
 		check_ok(out, NULL, "nothing was left behind");
 }
 
-/* --- fsck */
-
-static bool is_layer_name(const char *name)
-{
-	return strlen(name) == LAYER_HEX && strspn(name, "0123456789abcdef") == LAYER_HEX;
-}
-
-typedef bool (*layer_fn)(struct check_out *out, const char *name, const char *path);
-
-static void each_layer(const struct check_ctx *ctx, struct check_out *out, layer_fn fn,
-                       const char *fine)
-{
-	cleanup_free char *dir = root_path(ctx, "layers");
-	cleanup(strv_free) char **names = NULL;
-	size_t count = 0;
-	bool good = true;
-
-	if (fsx_list(AT_FDCWD, dir, &names) < 0) {
-		check_skip(out, NULL, "there are no layers");
-		return;
-	}
-	for (size_t i = 0; names[i]; i++) {
-		cleanup_free char *path = xasprintf("%s/%s", dir, names[i]);
-
-		if (!is_layer_name(names[i]))
-			continue;
-		count++;
-		good &= fn(out, names[i], path);
-	}
-	if (good)
-		check_ok(out, NULL, "%zu layers %s", count, fine);
-}
-
-static bool look_at_tree(struct check_out *out, const char *name, const char *path)
-{
-	cleanup_free char *fs = xasprintf("%s/fs", path);
-
-	if (fsx_is_dir(fs))
-		return true;
-	check_fail(out, name, "%s is missing: containers of its images do not start", fs);
-	check_hint(out, "coracle ctl removes an image, and a pull fetches it again");
-	return false;
-}
-
-static bool look_at_meta(struct check_out *out, const char *name, const char *path)
-{
-	cleanup_free char *file = xasprintf("%s/meta", path), *text = NULL;
-	struct layer_meta meta;
-	size_t len;
-	int rc = fsx_read(AT_FDCWD, file, META_MAX, &text, &len);
-
-	if (rc >= 0 && layer_meta_parse(text, len, &meta) == 0)
-		return true;
-	check_fail(out, name, "%s: %s", file,
-	           rc < 0 ? errno_name(-rc) : "not what was written there");
-	return false;
-}
-
-static void layer_tree(const struct check_ctx *ctx, struct check_out *out)
-{
-	each_layer(ctx, out, look_at_tree, "have their files");
-}
-
-static void layer_meta_check(const struct check_ctx *ctx, struct check_out *out)
-{
-	each_layer(ctx, out, look_at_meta, "know their size");
-}
-
-/* --- live */
-
-static void answers(const struct check_ctx *ctx, struct check_out *out)
-{
-	const char *path = ctx->endpoint ? ctx->endpoint : ctx->config->listen;
-	cleanup(grpc_client_free) struct grpc_client *client = NULL;
-	const cri_VersionRequest request = { 0 };
-	cri_VersionResponse response = { 0 };
-	struct pb_arena *arena = pb_arena_new(1 << 20);
-	struct err err = { .code = CODE_OK };
-
-	client = grpc_client_new(path, &err);
-	if (!client || grpc_client_unary(client,
-	                                 &(struct grpc_client_call){
-						 .method = "/runtime.v1.RuntimeService/Version",
-						 .request_desc = cri_VersionRequest_fields,
-						 .request = &request,
-						 .response_desc = cri_VersionResponse_fields,
-						 .timeout_ms = LIVE_MS },
-	                                 arena, &response, &err) < 0)
-		check_fail(out, NULL, "%s", err.msg);
-	else
-		check_ok(out, NULL, "%s: %s %s", path, or_empty(response.runtime_name),
-		         or_empty(response.runtime_version));
-	pb_arena_free(arena);
-}
-
-static const struct check state_checks[] = {
-	{ "state.lock", CHECK_FAIL, 0, lock },
+static const struct check checks[] = {
+	{ "state.lock", CHECK_FAIL, CHECK_ROOT, lock },
+	{ "state.schema", CHECK_FAIL, 0, schema },
 	{ "state.journal", CHECK_FAIL, 0, journal },
+	{ "state.refs", CHECK_FAIL, 0, refs },
+	{ "state.exits", CHECK_WARN, 0, exits },
+	{ "state.pids", CHECK_WARN, CHECK_HOST, check_state_pids },
+	{ "state.mounts", CHECK_WARN, CHECK_HOST, check_state_mounts },
+	{ "state.runtime-root", CHECK_WARN, CHECK_HOST, check_state_runtime_root },
 	{ "state.tmp", CHECK_WARN, 0, stray },
 };
 
-static const struct check fsck_checks[] = {
-	{ "fsck.layer", CHECK_FAIL, CHECK_ASKED, layer_tree },
-	{ "fsck.meta", CHECK_FAIL, CHECK_ASKED, layer_meta_check },
-};
-
-static const struct check live_checks[] = {
-	{ "live.version", CHECK_FAIL, CHECK_ASKED | CHECK_HOST, answers },
-};
-
-const struct check_group check_group_state = { "state", state_checks, ARRAY_SIZE(state_checks) };
-const struct check_group check_group_fsck = { "fsck", fsck_checks, ARRAY_SIZE(fsck_checks) };
-const struct check_group check_group_live = { "live", live_checks, ARRAY_SIZE(live_checks) };
+const struct check_group check_group_state = { "state", checks, ARRAY_SIZE(checks) };

@@ -28,4 +28,9 @@ NODISCARD bool check_state_settled(const struct check_ctx *ctx, struct check_out
 /* Pod, container, or one whose record could not be followed: is @id on record? */
 bool check_is_on_record(const struct state *state, const char *id);
 
+/* What only a look at this machine tells (check_leftovers.c). */
+void check_state_pids(const struct check_ctx *ctx, struct check_out *out);
+void check_state_mounts(const struct check_ctx *ctx, struct check_out *out);
+void check_state_runtime_root(const struct check_ctx *ctx, struct check_out *out);
+
 #endif
