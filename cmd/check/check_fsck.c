@@ -45,6 +45,17 @@ enum verdict { WHOLE, BROKEN, UNTOLD };
 /* @root: of the store, below the sysroot. BROKEN: @err says what is wrong. UNTOLD: what it would be held against is broken. */
 typedef enum verdict (*image_fn)(const char *root, const struct image *image, struct err *err);
 
+static bool any_broken(const struct check_ctx *ctx, const struct offline *offline, void *arg)
+{
+	cleanup_free char *root = check_root_path(ctx, "");
+	struct err err;
+
+	list_for_each(l, &offline->state->images)
+		if ((*(image_fn *)arg)(root, list_entry(l, struct image, link), &err) == BROKEN)
+			return true;
+	return false;
+}
+
 static void each_image(const struct check_ctx *ctx, struct check_out *out, image_fn fn,
                        const char *fine)
 {
@@ -52,7 +63,7 @@ static void each_image(const struct check_ctx *ctx, struct check_out *out, image
 	cleanup_free char *root = check_root_path(ctx, "");
 	size_t count[UNTOLD + 1] = { 0 };
 
-	if (!check_state_whole(ctx, out, &offline))
+	if (!check_state_settled(ctx, out, any_broken, &fn, &offline))
 		return;
 	list_for_each(l, &offline.state->images) {
 		const struct image *image = list_entry(l, struct image, link);
@@ -239,6 +250,25 @@ static void meta(const struct check_ctx *ctx, struct check_out *out)
 
 /* --- writable layers */
 
+static bool has_snapshot(const char *root, const struct container *c)
+{
+	cleanup_free char *upper = overlay_upper_path(root, c->id);
+
+	return c->hidden || c->state == CONTAINER_CREATING || c->state == CONTAINER_REMOVING ||
+	       fsx_is_dir(upper);
+}
+
+static bool any_missing(const struct check_ctx *ctx, const struct offline *offline,
+                        void *arg UNUSED)
+{
+	cleanup_free char *root = check_root_path(ctx, "");
+
+	list_for_each(l, &offline->state->containers)
+		if (!has_snapshot(root, list_entry(l, struct container, link)))
+			return true;
+	return false;
+}
+
 static void snapshot(const struct check_ctx *ctx, struct check_out *out)
 {
 	cleanup(offline_release) struct offline offline = { 0 };
@@ -246,16 +276,14 @@ static void snapshot(const struct check_ctx *ctx, struct check_out *out)
 	size_t count = 0;
 	bool fine = true;
 
-	if (!check_state_whole(ctx, out, &offline))
+	if (!check_state_settled(ctx, out, any_missing, NULL, &offline))
 		return;
 	list_for_each(l, &offline.state->containers) {
 		const struct container *c = list_entry(l, struct container, link);
 		cleanup_free char *upper = overlay_upper_path(root, c->id);
 
-		if (c->hidden || c->state == CONTAINER_CREATING || c->state == CONTAINER_REMOVING)
-			continue;
 		count++;
-		if (fsx_is_dir(upper))
+		if (has_snapshot(root, c))
 			continue;
 		check_fail(out, c->id, "container %s: its writable layer %s is missing", c->name,
 		           upper);
@@ -348,12 +376,12 @@ static void report_orphans(struct check_out *out, const char *root, const struct
 	check_hint(out, "a start of the daemon removes them");
 }
 
-static bool any_orphan(const struct check_ctx *ctx, const struct state *state)
+static bool any_orphan(const struct check_ctx *ctx, const struct offline *offline, void *arg UNUSED)
 {
 	cleanup_free char *root = check_root_path(ctx, "");
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		cleanup(strv_free) char **names = orphans_of(root, &kinds[i], state);
+		cleanup(strv_free) char **names = orphans_of(root, &kinds[i], offline->state);
 
 		if (names)
 			return true;
@@ -367,7 +395,7 @@ static void orphans(const struct check_ctx *ctx, struct check_out *out)
 	cleanup_free char *root = check_root_path(ctx, "");
 	bool runs = offline_daemon(root) != 0, any = false;
 
-	if (!check_state_settled(ctx, out, any_orphan, &offline))
+	if (!check_state_settled(ctx, out, any_orphan, NULL, &offline))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		cleanup(strv_free) char **names = orphans_of(root, &kinds[i], offline.state);

@@ -54,9 +54,9 @@ static bool is_lost(const struct check_ctx *ctx, const struct container *c)
 	       !has_exit_record(ctx, c->id);
 }
 
-static bool any_lost(const struct check_ctx *ctx, const struct state *state)
+static bool any_lost(const struct check_ctx *ctx, const struct offline *offline, void *arg UNUSED)
 {
-	list_for_each(l, &state->containers)
+	list_for_each(l, &offline->state->containers)
 		if (is_lost(ctx, list_entry(l, struct container, link)))
 			return true;
 	return false;
@@ -68,7 +68,7 @@ void check_state_pids(const struct check_ctx *ctx, struct check_out *out)
 	size_t running = 0;
 	bool any = false;
 
-	if (!check_state_settled(ctx, out, any_lost, &offline) || !is_here(out, &offline))
+	if (!check_state_settled(ctx, out, any_lost, NULL, &offline) || !is_here(out, &offline))
 		return;
 	list_for_each(l, &offline.state->containers) {
 		const struct container *c = list_entry(l, struct container, link);

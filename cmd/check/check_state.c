@@ -125,8 +125,27 @@ static bool look_at_quarantine(struct check_out *out, const struct state *state)
 	return fine;
 }
 
+static bool is_here(const struct check_ctx *ctx, const struct offline *offline)
+{
+	return !*ctx->sysroot && offline->home == HOME_HERE;
+}
+
+static bool has_lost_network(const struct sandbox *sb)
+{
+	return sb->state == SANDBOX_READY && sb->netns_path && !is_pinned(sb->netns_path);
+}
+
+static bool any_lost_network(const struct check_ctx *ctx, const struct offline *offline,
+                             void *arg UNUSED)
+{
+	list_for_each(l, &offline->state->sandboxes)
+		if (is_here(ctx, offline) && has_lost_network(list_entry(l, struct sandbox, link)))
+			return true;
+	return false;
+}
+
 static bool look_at_pod(const struct check_ctx *ctx, struct check_out *out,
-                        const struct sandbox *sb, bool is_here)
+                        const struct offline *offline, const struct sandbox *sb)
 {
 	if (!has_handler(ctx->config, sb->runtime)) {
 		check_fail(out, sb->id,
@@ -135,7 +154,7 @@ static bool look_at_pod(const struct check_ctx *ctx, struct check_out *out,
 		check_hint(out, "configure [runtime %s] until the pod is removed", sb->runtime);
 		return false;
 	}
-	if (is_here && sb->state == SANDBOX_READY && sb->netns_path && !is_pinned(sb->netns_path)) {
+	if (is_here(ctx, offline) && has_lost_network(sb)) {
 		check_fail(out, sb->id, "pod %s/%s: its network namespace %s is gone", sb->ns,
 		           sb->name, sb->netns_path);
 		check_hint(out,
@@ -160,11 +179,10 @@ static void refs(const struct check_ctx *ctx, struct check_out *out)
 	cleanup(offline_release) struct offline offline = { 0 };
 	struct err err = { .code = CODE_OK };
 	size_t pods = 0, containers = 0;
-	bool fine, is_here;
+	bool fine;
 
-	if (!check_state_whole(ctx, out, &offline))
+	if (!check_state_settled(ctx, out, any_lost_network, NULL, &offline))
 		return;
-	is_here = !*ctx->sysroot && offline.home == HOME_HERE;
 	fine = look_at_quarantine(out, offline.state);
 	if (state_verify(offline.state, &err) < 0) {
 		check_fail(out, NULL, "%s", err.msg);
@@ -172,7 +190,7 @@ static void refs(const struct check_ctx *ctx, struct check_out *out)
 		fine = false;
 	}
 	list_for_each(l, &offline.state->sandboxes) {
-		fine &= look_at_pod(ctx, out, list_entry(l, struct sandbox, link), is_here);
+		fine &= look_at_pod(ctx, out, &offline, list_entry(l, struct sandbox, link));
 		pods++;
 	}
 	list_for_each(l, &offline.state->containers) {

@@ -38,13 +38,13 @@ bool check_state_whole(const struct check_ctx *ctx, struct check_out *out, struc
 }
 
 bool check_state_settled(const struct check_ctx *ctx, struct check_out *out, check_amiss_fn amiss,
-                         struct offline *ret)
+                         void *arg, struct offline *ret)
 {
 	cleanup_free char *root = check_root_path(ctx, "");
 
 	if (!check_state_whole(ctx, out, ret))
 		return false;
-	if (!offline_daemon(root) || !amiss(ctx, ret->state))
+	if (!offline_daemon(root) || !amiss(ctx, ret, arg))
 		return true;
 	nanosleep(&(struct timespec){ .tv_sec = 1 }, NULL);
 	offline_release(ret);

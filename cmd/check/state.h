@@ -22,9 +22,10 @@ NODISCARD bool check_state_whole(const struct check_ctx *ctx, struct check_out *
  * check_state_settled - the same for who compares it with the machine. Where something is amiss and a daemon runs, it gets a second to
  * write down what it is about, and the state is read anew.
  */
-typedef bool (*check_amiss_fn)(const struct check_ctx *ctx, const struct state *state);
+typedef bool (*check_amiss_fn)(const struct check_ctx *ctx, const struct offline *offline,
+                               void *arg);
 NODISCARD bool check_state_settled(const struct check_ctx *ctx, struct check_out *out,
-                                   check_amiss_fn amiss, struct offline *ret);
+                                   check_amiss_fn amiss, void *arg, struct offline *ret);
 /* Pod, container, or one whose record could not be followed: is @id on record? */
 bool check_is_on_record(const struct state *state, const char *id);
 

@@ -18,6 +18,7 @@ cleanup() {
 	awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | tac | while read -r mount; do
 		umount -l "$mount"
 	done
+	ip link del "cora-$(printf %s "$dir/hoststate" | sha256sum | cut -c 1-8)" 2>/dev/null # of the built-in network
 	rm -rf "$dir"
 }
 trap cleanup EXIT
