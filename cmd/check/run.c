@@ -319,7 +319,7 @@ bool check_has_failed(const struct check_ctx *ctx, const char *id, const char *o
 
 static NORETURN void run_program(char *const argv[], const char *variable, int in, int out)
 {
-	char *envp[] = { xstrdup(CHECK_PATH), xstrdup(variable), NULL };
+	char *envp[] = { xstrdup(CHECK_PATH), variable ? xstrdup(variable) : NULL, NULL };
 
 	dup2(in, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
