@@ -16,9 +16,12 @@ make_images() {
 # The directory of a daemon that has stored two images and was stopped.
 make_store() {
 	printf '[journal]\nsegment_size = 64K\n' >"$dir/small.conf"
-	mkdir -p "$dir/host" "$dir/hoststate" && make_images && start_daemon -c "$dir/small.conf" && import && stop_daemon &&
+	mkdir -p "$dir/host" "$dir/hoststate" && make_images && start_daemon -c "$dir/small.conf" && import && is_tidy && stop_daemon &&
 		rm -f "$dir/host/lock" && mv "$dir/host" "$dir/store" && rm -rf "$dir/hoststate"
 }
+
+# An import answers before its leftovers are gone.
+is_tidy() { for _ in $(seq 100); do [ -n "$(find "$dir"/host/{staging,trash} -mindepth 1)" ] || return 0; sleep 0.05; done; return 1; }
 
 import() {
 	ctl import "$dir/one.tar" && ctl import "$dir/two.tar"

@@ -442,7 +442,7 @@ without_rights_nothing_fails() {
 	# shellcheck disable=SC2086
 	setpriv --reuid=65534 --regid=65534 --clear-groups "$dir/coracle" check $args -v >"$dir/out"
 	stop_daemon
-	! grep -E 'FAIL|warn\]' "$dir/out"
+	! grep -E 'FAIL|warn\] (state|net|fsck|live)' "$dir/out"
 }
 
 configurations_from_the_field_break_no_rule_of_containerd() {
@@ -477,24 +477,33 @@ run() { # NAME COMMAND
 	fi
 }
 
+everything() {
+	"$coracle" check --list | awk '{ print $1 }'
+	echo hangs_and_floods_are_cut_off_and_nobody_elses_failure what_a_runtime_does_not_tell_is_unknown \
+		a_container_is_started_only_when_asked_for exit_status_and_options_are_what_the_manual_says \
+		a_full_disk_and_an_unwritable_root_are_named a_busy_daemon_has_no_faults looking_changes_nothing \
+		without_rights_nothing_fails configurations_from_the_field_break_no_rule_of_containerd | tr ' ' '\n'
+}
+
+# Without words everything runs, in a few processes at a time: most of it is waiting.
+if [ $# -eq 0 ]; then
+	everything | awk -v groups=4 '{ group[NR % groups] = group[NR % groups] " " $0 } END { for (i in group) print group[i] }' |
+		xargs -P 4 -I WORDS sh -c '"$0" WORDS' "$0" >"$dir/all"
+	grep -v ' passed, ' "$dir/all"
+	awk '/^[0-9]+ passed, [0-9]+ failed$/ { runs++; passed += $1; failed += $3 }
+		END { print passed + 0 " passed, " failed + 0 " failed"; exit failed || runs != 4 }' "$dir/all"
+	exit
+fi
 make_store >"$dir/log" 2>&1 || { cat "$dir/log"; echo "0 passed, 1 failed"; exit 1; }
-# Words choose ids and names; without them everything runs.
-chosen() { [ $# -eq 1 ] || [[ " ${*:2} " == *" $1 "* ]]; }
-for id in $("$coracle" check --list | awk '{ print $1 }'); do
-	name=case_${id//[.-]/_}
-	chosen "$id" "$@" || continue
+for word; do
+	name=case_${word//[.-]/_}
+	declare -F "$name" >/dev/null || name=$word
 	if declare -F "$name" >/dev/null; then
-		run "$id" "$name"
+		run "$word" "$name"
 	else
 		failed=$((failed + 1))
-		echo "FAIL check/$id has no case"
+		echo "FAIL check/$word has no case"
 	fi
-done
-for name in hangs_and_floods_are_cut_off_and_nobody_elses_failure what_a_runtime_does_not_tell_is_unknown \
-	a_container_is_started_only_when_asked_for exit_status_and_options_are_what_the_manual_says \
-	a_full_disk_and_an_unwritable_root_are_named a_busy_daemon_has_no_faults looking_changes_nothing \
-	without_rights_nothing_fails configurations_from_the_field_break_no_rule_of_containerd; do
-	! chosen "$name" "$@" || run "$name" "$name"
 done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
