@@ -20,6 +20,7 @@
 #include "core/config/config.h"
 
 #define CHECK_LIMIT_MS  5000
+#define CHECK_NAMED_MS  30000 /* of a check that is CHECK_NAMED: somebody waits for it */
 #define CHECK_TEXT_MAX  1024
 #define CHECK_FILE_MAX  (1024 * 1024)
 #define CHECK_OUT_BYTES (64 * 1024) /* of an external command */

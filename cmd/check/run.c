@@ -194,6 +194,7 @@ static void run_forked(const struct check_group *group, const struct check *chec
                        const struct check_ctx *ctx, struct check_reports *reports)
 {
 	size_t before = reports->count;
+	int limit_ms = check->needs & CHECK_NAMED ? CHECK_NAMED_MS : CHECK_LIMIT_MS;
 	cleanup(buf_release) struct buf text = { 0 };
 	char what[64];
 	int fds[2], status = 0;
@@ -210,20 +211,18 @@ static void run_forked(const struct check_group *group, const struct check *chec
 	if (pid == 0)
 		run_child(check, ctx, fds[1]);
 	close(fds[1]);
-	in_time = pid > 0 &&
-	          read_reports(fds[0], clock_boot_ns() + CHECK_LIMIT_MS * 1000000LL, &text);
+	in_time = pid > 0 && read_reports(fds[0], clock_boot_ns() + limit_ms * 1000000LL, &text);
 	close(fds[0]);
 	if (pid < 0) {
 		add(reports, group, check, CHECK_FAIL, "no process left to run the check", NULL);
 		return;
 	}
-	if (!in_time || !reap(pid, CHECK_LIMIT_MS, &status)) {
+	if (!in_time || !reap(pid, limit_ms, &status)) {
 		kill(-pid, SIGKILL);
 		kill(pid, SIGKILL);
 		ignore(reap(pid, REAP_MS, &status)); /* stuck in the kernel: left behind */
 		decode(&text, group, check, reports);
-		snprintf(what, sizeof(what), "did not answer within %d seconds",
-		         CHECK_LIMIT_MS / 1000);
+		snprintf(what, sizeof(what), "did not answer within %d seconds", limit_ms / 1000);
 		add(reports, group, check, CHECK_FAIL, what, NULL);
 		return;
 	}
