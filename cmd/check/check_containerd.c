@@ -3,229 +3,70 @@
  * containerd's own rules for its configuration, as its CRI plugins apply them at start: what it would refuse, what it
  * would ignore, and what it calls deprecated. For nodes that still run it, and before coracle migrate-config.
  *
- * The file and its imports are kept in the order they are read; a setting is the last one that stands anywhere. Where a
- * setting lives depends on the version: one table up to version 2, three since.
+ * Rules that only containerd 1.x has are applied to files of version 2 and older: newer ones ignore those settings.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <glob.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd/check/check.h"
+#include "cmd/check/containerd_conf.h"
 #include "cmd/migrate/edit.h"
+#include "core/base/buf.h"
 #include "core/base/fsx.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
-#include "core/base/toml.h"
-#include "core/image/mirrors.h"
+#include "core/config/value.h"
+#include "core/image/tls.h"
 
-#define DEFAULT_FILE   "/etc/containerd/config.toml"
-#define MAX_DOCS       64
 #define SHORTEST_PARTS 4 /* of a plugin's full name */
 #define DEPRECATED     "io.containerd.deprecation/"
+#define PLAIN_V1       "io.containerd.runtime.v1.linux" /* the shim of containerd 1.0 to 1.3 */
+#define RUNC           "runc"
+#define RUNC_TYPE      "io.containerd.runc.v2" /* of the built-in runtime, since 1.4 */
 
-struct doc {
-	char *path;
-	struct toml *toml;
-	int64_t version;
-};
-
-struct docs {
-	struct doc all[MAX_DOCS];
-	size_t count;
-};
-
-static void docs_release(struct docs *docs)
-{
-	for (size_t i = 0; i < docs->count; i++) {
-		free(docs->all[i].path);
-		toml_free(docs->all[i].toml);
+#define READ_OR_SKIP(conf)                                                                         \
+	cleanup(containerd_conf_release) struct containerd_conf conf = { .count = 0 };             \
+	bool fine = true;                                                                          \
+	if (!containerd_read(ctx, &conf, NULL)) {                                                  \
+		check_skip(out, NULL, "the file cannot be read");                                  \
+		return;                                                                            \
 	}
-}
-DEFINE_CLEANUP(struct docs, docs_release);
-
-/* A setting and where it stands. */
-struct found {
-	const struct doc *doc; /* NULL: nowhere */
-	const struct toml_value *value;
-};
-
-static void at(struct check_out *out, const struct doc *doc, const struct toml_value *value)
-{
-	check_source(out, doc->path, value ? toml_place(doc->toml, value->start).line : 0);
-}
-
-/* --- reading */
-
-/* False after @out (may be NULL) was told why. */
-static bool add_doc(struct docs *docs, const char *path, struct check_out *out)
-{
-	struct toml_fault fault = { .text = "" };
-	struct err err = { .code = CODE_OK };
-	cleanup_free char *text = NULL;
-	struct toml *toml;
-	const struct toml_value *version;
-	size_t len;
-
-	for (size_t i = 0; i < docs->count; i++)
-		if (streq(docs->all[i].path, path))
-			return true;
-	if (docs->count == MAX_DOCS || file_read_all(path, TOML_MAX_BYTES, &text, &len, &err) < 0) {
-		if (out)
-			check_fail(out, path, "%s",
-			           docs->count == MAX_DOCS ? "too many imports" : err.msg);
-		return false;
-	}
-	toml = toml_parse(path, text, len, &fault, &err);
-	if (!toml) {
-		if (out) {
-			check_fail(out, path, "%s", fault.place.line ? fault.text : err.msg);
-			check_source(out, path, fault.place.line);
-		}
-		return false;
-	}
-	version = toml_get(toml->root, "version");
-	docs->all[docs->count++] =
-		(struct doc){ .path = xstrdup(path),
-		              .toml = toml,
-		              .version = toml_is(version, TOML_INTEGER) ? version->integer : 0 };
-	return true;
-}
-
-/* Where an import points, below the sysroot; heap. */
-static char *import_path(const struct check_ctx *ctx, const struct doc *doc, struct str import)
-{
-	const char *slash = strrchr(doc->path, '/');
-
-	if (str_starts(import, "/"))
-		return xasprintf("%s" STR_FMT, ctx->sysroot, STR_ARG(import));
-	return xasprintf("%.*s/" STR_FMT, (int)(slash ? slash - doc->path : 0), doc->path,
-	                 STR_ARG(import));
-}
-
-static void add_imports(const struct check_ctx *ctx, struct docs *docs, size_t i,
-                        struct check_out *out)
-{
-	const struct toml_value *imports = toml_get(docs->all[i].toml->root, "imports");
-
-	for (size_t k = 0; toml_is(imports, TOML_ARRAY) && k < toml_count(imports); k++) {
-		const struct toml_value *import = toml_item_at(imports, k);
-		cleanup_free char *pattern = NULL;
-		glob_t found;
-
-		if (!toml_is(import, TOML_STRING))
-			continue;
-		pattern = import_path(ctx, &docs->all[i], import->string);
-		if (glob(pattern, 0, NULL, &found) != 0)
-			continue;
-		for (size_t n = 0; n < found.gl_pathc; n++)
-			ignore(add_doc(docs, found.gl_pathv[n], out));
-		globfree(&found);
-	}
-}
-
-/* Everything that can be read. Returns false where there is no file; @out hears of broken ones. */
-static bool read_docs(const struct check_ctx *ctx, struct docs *docs, struct check_out *out)
-{
-	cleanup_free char *path = check_path(ctx, ctx->containerd ? ctx->containerd : DEFAULT_FILE);
-
-	*docs = (struct docs){ .count = 0 };
-	if (!add_doc(docs, path, out))
-		return false;
-	for (size_t i = 0; i < docs->count; i++)
-		add_imports(ctx, docs, i, out);
-	return true;
-}
-
-/* The tables of a file in which CRI settings may stand. */
-static size_t cri_tables(const struct doc *doc, const struct toml_value *ret[3])
-{
-	const struct toml_value *plugins = toml_get(doc->toml->root, "plugins");
-	size_t n = 0;
-
-	ret[n++] = toml_get(plugins, MIGRATE_CRI);
-	if (doc->version < 2)
-		ret[n++] = toml_get(plugins, MIGRATE_CRI_SHORT);
-	if (doc->version >= MIGRATE_FROM) {
-		ret[n++] = toml_get(plugins, "io.containerd.cri.v1.runtime");
-		ret[n++] = toml_get(plugins, "io.containerd.cri.v1.images");
-	}
-	return n;
-}
-
-/* "cni/bin_dir": the last one that is set. */
-static struct found find(const struct docs *docs, const char *path)
-{
-	for (size_t i = docs->count; i-- > 0;) {
-		const struct toml_value *tables[3];
-		size_t n = cri_tables(&docs->all[i], tables);
-
-		for (size_t t = 0; t < n; t++) {
-			const struct toml_value *value = tables[t];
-			struct str rest = str_of(path), part;
-
-			while (rest.len && value) {
-				str_cut(rest, '/', &part, &rest);
-				value = toml_get_str(value, part);
-			}
-			if (value)
-				return (struct found){ &docs->all[i], value };
-		}
-	}
-	return (struct found){ NULL, NULL };
-}
-
-static bool is_text(struct found f)
-{
-	return toml_is(f.value, TOML_STRING) && f.value->string.len;
-}
-
-static bool is_true(struct found f)
-{
-	return toml_is(f.value, TOML_BOOL) && f.value->boolean;
-}
 
 /* --- file level */
 
 static void syntax(const struct check_ctx *ctx, struct check_out *out)
 {
-	cleanup(docs_release) struct docs docs = { 0 };
+	cleanup(containerd_conf_release) struct containerd_conf conf = { .count = 0 };
 
-	if (read_docs(ctx, &docs, out))
-		check_ok(out, NULL, "%s and %zu imports", docs.all[0].path, docs.count - 1);
+	if (containerd_read(ctx, &conf, out))
+		check_ok(out, NULL, "%s and %zu imports", conf.all[0].path, conf.count - 1);
 }
-
-#define READ_OR_SKIP(docs)                                                                         \
-	cleanup(docs_release) struct docs docs = { 0 };                                            \
-	bool fine = true;                                                                          \
-	if (!read_docs(ctx, &docs, NULL)) {                                                        \
-		check_skip(out, NULL, "the file cannot be read");                                  \
-		return;                                                                            \
-	}
 
 static void version(const struct check_ctx *ctx, struct check_out *out)
 {
-	READ_OR_SKIP(docs)
+	READ_OR_SKIP(conf)
 
-	for (size_t i = 0; i < docs.count; i++) {
-		const struct toml_value *value = toml_get(docs.all[i].toml->root, "version");
+	for (size_t i = 0; i < conf.count; i++) {
+		const struct toml_value *value = toml_get(conf.all[i].toml->root, "version");
 
 		if (!value || (value->type == TOML_INTEGER && value->integer >= 0 &&
 		               value->integer <= MIGRATE_NEWEST))
 			continue;
 		fine = false;
-		check_fail(out, docs.all[i].path,
+		check_fail(out, conf.all[i].path,
 		           "version is not one of 0 to %d: containerd does not start",
 		           MIGRATE_NEWEST);
-		at(out, &docs.all[i], value);
+		containerd_source(out, &conf.all[i], value);
 	}
-	if (fine && docs.all[0].version < MIGRATE_FROM)
+	if (fine && conf.all[0].version < MIGRATE_FROM)
 		check_ok(out, NULL,
 		         "version %lld; coracle migrate-config cleans up what newer ones ignore",
-		         (long long)docs.all[0].version);
+		         (long long)conf.all[0].version);
 	else if (fine)
-		check_ok(out, NULL, "version %lld", (long long)docs.all[0].version);
+		check_ok(out, NULL, "version %lld", (long long)conf.all[0].version);
 }
 
 static size_t dots_in(struct str s)
@@ -240,11 +81,11 @@ static size_t dots_in(struct str s)
 static void lists(const struct check_ctx *ctx, struct check_out *out)
 {
 	static const char *const names[] = { "disabled_plugins", "required_plugins" };
-	READ_OR_SKIP(docs)
+	READ_OR_SKIP(conf)
 
-	for (size_t i = 0; i < docs.count; i++) {
-		for (size_t n = 0; n < ARRAY_SIZE(names) && docs.all[i].version >= 2; n++) {
-			const struct toml_value *list = toml_get(docs.all[i].toml->root, names[n]);
+	for (size_t i = 0; i < conf.count; i++) {
+		for (size_t n = 0; n < ARRAY_SIZE(names) && conf.all[i].version >= 2; n++) {
+			const struct toml_value *list = toml_get(conf.all[i].toml->root, names[n]);
 
 			for (size_t k = 0; toml_is(list, TOML_ARRAY) && k < toml_count(list); k++) {
 				const struct toml_value *item = toml_item_at(list, k);
@@ -256,7 +97,7 @@ static void lists(const struct check_ctx *ctx, struct check_out *out)
 					out, item->string.p,
 					"%s names \"%s\": full names only since version 2, containerd does not start",
 					names[n], item->string.p);
-				at(out, &docs.all[i], item);
+				containerd_source(out, &conf.all[i], item);
 			}
 		}
 	}
@@ -266,12 +107,12 @@ static void lists(const struct check_ctx *ctx, struct check_out *out)
 
 static void plugin_names(const struct check_ctx *ctx, struct check_out *out)
 {
-	READ_OR_SKIP(docs)
+	READ_OR_SKIP(conf)
 
-	for (size_t i = 0; i < docs.count; i++) {
-		const struct toml_value *plugins = toml_get(docs.all[i].toml->root, "plugins");
+	for (size_t i = 0; i < conf.count; i++) {
+		const struct toml_value *plugins = toml_get(conf.all[i].toml->root, "plugins");
 
-		for (size_t k = 0; docs.all[i].version >= 2 && k < toml_count(plugins); k++) {
+		for (size_t k = 0; conf.all[i].version >= 2 && k < toml_count(plugins); k++) {
 			const struct toml_entry *entry = toml_entry_at(plugins, k);
 
 			if (dots_in(entry->key) + 1 >= SHORTEST_PARTS)
@@ -280,8 +121,8 @@ static void plugin_names(const struct check_ctx *ctx, struct check_out *out)
 			check_warn(out, entry->key.p,
 			           "plugins.%s is no full name: containerd ignores the table",
 			           entry->key.p);
-			check_source(out, docs.all[i].path,
-			             toml_place(docs.all[i].toml, entry->key_at).line);
+			check_source(out, conf.all[i].path,
+			             toml_place(conf.all[i].toml, entry->key_at).line);
 		}
 	}
 	if (fine)
@@ -310,11 +151,11 @@ static void unknown(const struct check_ctx *ctx, struct check_out *out)
 		"ttrpc",
 		"metrics",
 	};
-	READ_OR_SKIP(docs)
+	READ_OR_SKIP(conf)
 
-	for (size_t i = 0; i < docs.count; i++) {
-		for (size_t k = 0; k < toml_count(docs.all[i].toml->root); k++) {
-			const struct toml_entry *entry = toml_entry_at(docs.all[i].toml->root, k);
+	for (size_t i = 0; i < conf.count; i++) {
+		for (size_t k = 0; k < toml_count(conf.all[i].toml->root); k++) {
+			const struct toml_entry *entry = toml_entry_at(conf.all[i].toml->root, k);
 			const char *meant;
 			bool is_known = false;
 
@@ -327,8 +168,8 @@ static void unknown(const struct check_ctx *ctx, struct check_out *out)
 			check_warn(out, entry->key.p, "containerd knows no %s%s%s%s", entry->key.p,
 			           meant ? " (did you mean " : "", or_empty(meant),
 			           meant ? "?)" : "");
-			check_source(out, docs.all[i].path,
-			             toml_place(docs.all[i].toml, entry->key_at).line);
+			check_source(out, conf.all[i].path,
+			             toml_place(conf.all[i].toml, entry->key_at).line);
 		}
 	}
 	if (fine)
@@ -337,16 +178,16 @@ static void unknown(const struct check_ctx *ctx, struct check_out *out)
 
 static void imports(const struct check_ctx *ctx, struct check_out *out)
 {
-	READ_OR_SKIP(docs)
+	READ_OR_SKIP(conf)
 
-	for (size_t i = 0; i < docs.count; i++) {
-		const struct toml_value *list = toml_get(docs.all[i].toml->root, "imports");
+	for (size_t i = 0; i < conf.count; i++) {
+		const struct toml_value *list = toml_get(conf.all[i].toml->root, "imports");
 
 		for (size_t k = 0; toml_is(list, TOML_ARRAY) && k < toml_count(list); k++) {
 			const struct toml_value *item = toml_item_at(list, k);
 			cleanup_free char *path =
 				toml_is(item, TOML_STRING)
-					? import_path(ctx, &docs.all[i], item->string)
+					? containerd_import(ctx, &conf.all[i], item->string)
 					: NULL;
 
 			if (!path || strchr(path, '*') || fsx_exists(path))
@@ -355,7 +196,7 @@ static void imports(const struct check_ctx *ctx, struct check_out *out)
 			check_fail(out, item->string.p,
 			           "the import %s does not exist: those behind it are dropped",
 			           item->string.p);
-			at(out, &docs.all[i], item);
+			containerd_source(out, &conf.all[i], item);
 		}
 	}
 	if (fine)
@@ -364,200 +205,492 @@ static void imports(const struct check_ctx *ctx, struct check_out *out)
 
 /* --- CRI settings */
 
-static bool look_at_durations(const struct docs *docs, struct check_out *out,
-                              const char *const *paths, size_t n)
+/* containerd's CRI does not start with this. Returns false. */
+static PRINTF_LIKE(4, 5) bool refuse(struct check_out *out, struct setting setting,
+                                     const char *object, const char *fmt, ...)
+{
+	char text[CHECK_TEXT_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	check_fail(out, object, "%s: containerd's CRI does not start", text);
+	if (setting.file)
+		containerd_source(out, setting.file, setting.value);
+	return false;
+}
+
+/* Does the file that says it belong to containerd 1.x? */
+static bool is_old(struct setting setting)
+{
+	return setting.file && setting.file->version < MIGRATE_FROM;
+}
+
+/* As the Go language reads it. */
+static bool is_duration(struct str text)
+{
+	int64_t ns;
+
+	if (text.len && (*text.p == '-' || *text.p == '+'))
+		text.p++;
+	return value_duration(text.p, &ns) == 0;
+}
+
+static bool look_at_duration(const struct containerd_conf *conf, struct check_out *out,
+                             const char *path)
+{
+	struct setting s = containerd_find(conf, path);
+
+	if (!setting_is_text(s) || is_duration(s.value->string))
+		return true;
+	return refuse(out, s, path, "\"%s\" is no duration", s.value->string.p);
+}
+
+/* A PEM file of the streaming server; heap. NULL where it cannot be read: *ret_fine is false after a report. */
+static char *read_pem(const struct check_ctx *ctx, struct check_out *out, struct setting s,
+                      bool *ret_fine)
+{
+	char *text = check_read(ctx, s.value->string.p);
+
+	/* Without root we may not see what containerd does. */
+	if (!text && errno != EACCES)
+		*ret_fine = refuse(out, s, "x509_key_pair_streaming", "%s: %s", s.value->string.p,
+		                   errno_name(errno));
+	return text;
+}
+
+static bool look_at_pair(const struct check_ctx *ctx, struct check_out *out, struct setting cert,
+                         struct setting key)
 {
 	bool fine = true;
+	cleanup_free char *cert_pem = read_pem(ctx, out, cert, &fine),
+			  *key_pem = read_pem(ctx, out, key, &fine);
+	cleanup(tls_trust_free) struct tls_trust *trust = NULL;
+	struct err err;
 
-	for (size_t i = 0; i < n; i++) {
-		struct found f = find(docs, paths[i]);
+	if (!cert_pem || !key_pem)
+		return fine;
+	trust = tls_trust_new(
+		&(struct tls_trust_args){ .client_cert = cert_pem, .client_key = key_pem }, &err);
+	return trust ||
+	       refuse(out, cert, "x509_key_pair_streaming", "no pair of a certificate and its key");
+}
 
-		if (!is_text(f) || mirror_duration_ms(f.value->string) >= 0)
-			continue;
-		fine = false;
-		check_fail(out, paths[i],
-		           "%s = \"%s\" is no duration: containerd's CRI does not start", paths[i],
-		           f.value->string.p);
-		at(out, f.doc, f.value);
+static bool look_at_streaming(const struct check_ctx *ctx, const struct containerd_conf *conf,
+                              struct check_out *out)
+{
+	struct setting tls = containerd_find(conf, "enable_tls_streaming"),
+		       cert = containerd_find(conf, "x509_key_pair_streaming/tls_cert_file"),
+		       key = containerd_find(conf, "x509_key_pair_streaming/tls_key_file");
+	bool has_cert = setting_is_text(cert), has_key = setting_is_text(key);
+
+	if (!setting_is_true(tls)) {
+		if (!has_cert && !has_key)
+			return true;
+		return refuse(out, has_cert ? cert : key, "enable_tls_streaming",
+		              "there is a %s, but streaming with TLS is off",
+		              has_cert ? "certificate" : "key");
 	}
-	return fine;
+	if (has_cert != has_key)
+		return refuse(out, has_cert ? cert : key, "x509_key_pair_streaming",
+		              "streaming with TLS has a %s, but no %s",
+		              has_cert ? "certificate" : "key", has_cert ? "key" : "certificate");
+	return !has_cert || look_at_pair(ctx, out, cert, key); /* none: containerd makes its own */
 }
 
 static void server(const struct check_ctx *ctx, struct check_out *out)
 {
-	static const char *const durations[] = { "stream_idle_timeout" };
-	struct found tcp, tls, cert, key;
-	READ_OR_SKIP(docs)
+	struct setting tcp;
+	READ_OR_SKIP(conf)
 
-	fine = look_at_durations(&docs, out, durations, ARRAY_SIZE(durations));
-	tcp = find(&docs, "disable_tcp_service");
-	if (tcp.value && tcp.value->type != TOML_BOOL) {
-		fine = false;
-		check_fail(out, "disable_tcp_service",
-		           "disable_tcp_service is no boolean: containerd's CRI does not start");
-		at(out, tcp.doc, tcp.value);
-	}
-	tls = find(&docs, "enable_tls_streaming");
-	cert = find(&docs, "x509_key_pair_streaming/tls_cert_file");
-	key = find(&docs, "x509_key_pair_streaming/tls_key_file");
-	if (is_true(tls) ? is_text(cert) != is_text(key) : is_text(cert) || is_text(key)) {
-		fine = false;
-		if (is_true(tls))
-			check_fail(out, "enable_tls_streaming",
-			           "streaming with TLS has a certificate or a key, but not both");
-		else
-			check_fail(
-				out, "enable_tls_streaming",
-				"there is a certificate or a key, but streaming with TLS is off");
-		at(out, is_text(cert) ? cert.doc : key.doc, is_text(cert) ? cert.value : key.value);
-	}
+	fine = look_at_duration(&conf, out, "stream_idle_timeout");
+	tcp = containerd_find(&conf, "disable_tcp_service");
+	if (tcp.value && tcp.value->type != TOML_BOOL)
+		fine = refuse(out, tcp, "disable_tcp_service", "no boolean");
+	fine &= look_at_streaming(ctx, &conf, out);
 	if (fine)
 		check_ok(out, NULL, "the streaming server's settings are accepted");
 }
 
-static bool look_at_runtime(const struct docs *docs, struct check_out *out, const struct doc *doc,
-                            struct str name)
-{
-	cleanup_free char *copy = str_dup(name), *base = xasprintf("containerd/runtimes/%s/", copy);
-	cleanup_free char *all =
-		xasprintf("%sprivileged_without_host_devices_all_devices_allowed", base);
-	cleanup_free char *without = xasprintf("%sprivileged_without_host_devices", base),
-			  *io = xasprintf("%sio_type", base);
-	struct found f = find(docs, all), io_type = find(docs, io);
+/* --- runtimes */
 
-	(void)doc;
-	if (is_true(f) && !is_true(find(docs, without))) {
-		check_fail(
-			out, copy,
-			"runtime %s: all devices are allowed, which needs privileged_without_host_devices",
-			copy);
-		at(out, f.doc, f.value);
-		return false;
+struct look {
+	const struct check_ctx *ctx;
+	const struct containerd_conf *conf;
+	struct check_out *out;
+	bool fine;
+};
+
+/* A setting of a runtime, or of the table that stands for one: "containerd/runtimes/NAME" and "runtime_type". */
+static struct setting of_runtime(const struct containerd_conf *conf, const char *name,
+                                 const char *key)
+{
+	cleanup_free char *path = xasprintf("containerd/runtimes/%s/%s", name, key);
+
+	return containerd_find(conf, path);
+}
+
+static bool is_plain_v1(const struct containerd_conf *conf, const char *name)
+{
+	struct setting type = of_runtime(conf, name, "runtime_type");
+
+	return setting_is_text(type) && str_eq_c(type.value->string, PLAIN_V1);
+}
+
+static void look_at_runtime(void *arg, const struct containerd_file *file UNUSED, const char *name)
+{
+	static const char *const v1_only[] = { "runtime_engine", "runtime_root" };
+	struct look *look = arg;
+	const struct containerd_conf *conf = look->conf;
+	struct setting all =
+		of_runtime(conf, name, "privileged_without_host_devices_all_devices_allowed");
+	struct setting io = of_runtime(conf, name, "io_type");
+	struct setting writable = of_runtime(conf, name, "cgroup_writable");
+
+	if (setting_is_true(all) &&
+	    !setting_is_true(of_runtime(conf, name, "privileged_without_host_devices")))
+		look->fine = refuse(
+			look->out, all, name,
+			"all devices are allowed, which needs privileged_without_host_devices");
+	if (setting_is_text(io) && !str_eq_c(io.value->string, "fifo") &&
+	    !str_eq_c(io.value->string, "streaming"))
+		look->fine = refuse(look->out, io, name, "io_type is neither fifo nor streaming");
+	if (setting_is_true(writable) &&
+	    !check_exists(look->ctx, "/sys/fs/cgroup/cgroup.controllers"))
+		look->fine = refuse(look->out, writable, name, "cgroup_writable needs cgroup v2");
+	for (size_t i = 0; i < ARRAY_SIZE(v1_only); i++) {
+		struct setting s = of_runtime(conf, name, v1_only[i]);
+
+		if (is_old(s) && setting_is_text(s) && !is_plain_v1(conf, name))
+			look->fine = refuse(look->out, s, name, "%s is for the type " PLAIN_V1,
+			                    v1_only[i]);
 	}
-	if (is_text(io_type) && !str_eq_c(io_type.value->string, "fifo") &&
-	    !str_eq_c(io_type.value->string, "streaming")) {
-		check_fail(out, copy, "runtime %s: io_type is neither fifo nor streaming", copy);
-		at(out, io_type.doc, io_type.value);
-		return false;
+}
+
+/* The runtimes that had a table of their own in containerd 1.x; without a type they are not there. */
+static bool has_old_runtime(const struct containerd_conf *conf, const char *name,
+                            struct setting *ret_type)
+{
+	cleanup_free char *path = xasprintf("containerd/%s/runtime_type", name);
+
+	*ret_type = containerd_find(conf, path);
+	return is_old(*ret_type) && setting_is_text(*ret_type);
+}
+
+static bool look_at_default(const struct containerd_conf *conf, struct check_out *out)
+{
+	struct setting dflt = containerd_find(conf, "containerd/default_runtime_name"), type;
+	cleanup_free char *path = NULL;
+
+	if (!dflt.value || has_old_runtime(conf, "default_runtime", &type))
+		return true;
+	if (!setting_is_text(dflt))
+		return refuse(out, dflt, "default_runtime_name", "empty");
+	path = xasprintf("containerd/runtimes/%s", dflt.value->string.p);
+	if (str_eq_c(dflt.value->string, RUNC) || containerd_find(conf, path).value)
+		return true;
+	return refuse(out, dflt, "default_runtime_name", "there is no runtime %s",
+	              dflt.value->string.p);
+}
+
+/* The type of what pods get that name no handler. */
+static struct str default_type(const struct containerd_conf *conf)
+{
+	struct setting name = containerd_find(conf, "containerd/default_runtime_name"), type;
+
+	if (has_old_runtime(conf, "default_runtime", &type))
+		return type.value->string;
+	type = of_runtime(conf, setting_is_text(name) ? name.value->string.p : RUNC,
+	                  "runtime_type");
+	return setting_is_text(type) ? type.value->string : STR(RUNC_TYPE);
+}
+
+/* What only containerd 1.x judges. */
+static bool look_at_old_settings(const struct containerd_conf *conf, struct check_out *out)
+{
+	static const char *const v1_only[] = { "systemd_cgroup", "containerd/no_pivot" };
+	struct setting untrusted, type;
+	bool fine = true;
+
+	untrusted = containerd_find(conf, "containerd/runtimes/untrusted");
+	if (has_old_runtime(conf, "untrusted_workload_runtime", &type) && untrusted.value)
+		fine = refuse(
+			out, untrusted, "untrusted",
+			"untrusted_workload_runtime and runtimes.untrusted exclude each other");
+	for (size_t i = 0; i < ARRAY_SIZE(v1_only); i++) {
+		struct setting s = containerd_find(conf, v1_only[i]);
+
+		if (is_old(s) && setting_is_true(s) && !str_eq_c(default_type(conf), PLAIN_V1))
+			fine = refuse(out, s, v1_only[i],
+			              "only for a default runtime of type " PLAIN_V1);
 	}
-	return true;
+	if (has_old_runtime(conf, "default_runtime", &type)) {
+		fine = false;
+		check_warn(out, "default_runtime",
+		           "has a type: it is the default, whatever default_runtime_name says");
+		containerd_source(out, type.file, type.value);
+	}
+	return fine;
+}
+
+static bool look_at_bin_dirs(const struct containerd_conf *conf, struct check_out *out)
+{
+	struct setting dir = containerd_find(conf, "cni/bin_dir"),
+		       dirs = containerd_find(conf, "cni/bin_dirs");
+	const struct toml_value *first =
+		toml_count(dirs.value) == 1 ? toml_item_at(dirs.value, 0) : NULL;
+	bool is_default = toml_is(first, TOML_STRING) && str_eq_c(first->string, "/opt/cni/bin");
+
+	if (!setting_is_text(dir) || !toml_count(dirs.value) || is_default)
+		return true;
+	return refuse(out, dir, "cni.bin_dir", "cni.bin_dirs is set as well");
+}
+
+/* Both are on since containerd 2.0 unless switched off. */
+static bool look_at_kernel(const struct look *look)
+{
+	static const char *const names[] = { "enable_unprivileged_ports",
+		                             "enable_unprivileged_icmp" };
+	cleanup_free char *release = check_read(look->ctx, "/proc/sys/kernel/osrelease");
+	unsigned int major, minor;
+	bool fine = true;
+
+	if (!release || sscanf(release, "%u.%u", &major, &minor) != 2 || major > 4 ||
+	    (major == 4 && minor >= 11))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct setting s = containerd_find(look->conf, names[i]);
+
+		if (s.value ? setting_is_true(s) : look->conf->all[0].version >= MIGRATE_FROM)
+			fine = refuse(look->out, s, names[i], "needs Linux 4.11 or newer%s",
+			              s.value ? "" : "; it is on by default");
+	}
+	return fine;
 }
 
 static void runtime(const struct check_ctx *ctx, struct check_out *out)
 {
-	static const char *const durations[] = { "drain_exec_sync_io_timeout" };
-	struct found dflt, bin_dir, bin_dirs;
-	READ_OR_SKIP(docs)
+	static const char *const durations[] = { "drain_exec_sync_io_timeout",
+		                                 "stats_collect_period", "stats_retention_period" };
+	struct look look = { .ctx = ctx, .out = out, .fine = true };
+	READ_OR_SKIP(conf)
 
-	fine = look_at_durations(&docs, out, durations, ARRAY_SIZE(durations));
-	dflt = find(&docs, "containerd/default_runtime_name");
-	if (dflt.value && !is_text(dflt)) {
-		fine = false;
-		check_fail(out, "default_runtime_name",
-		           "default_runtime_name is empty: containerd's CRI does not start");
-		at(out, dflt.doc, dflt.value);
-	} else if (dflt.value && !str_eq_c(dflt.value->string, "runc")) { /* built in */
-		cleanup_free char *path = xasprintf("containerd/runtimes/%s", dflt.value->string.p);
-
-		if (!find(&docs, path).value) {
-			fine = false;
-			check_fail(out, "default_runtime_name",
-			           "default_runtime_name is %s, and there is no such runtime",
-			           dflt.value->string.p);
-			at(out, dflt.doc, dflt.value);
-		}
-	}
-	bin_dir = find(&docs, "cni/bin_dir");
-	bin_dirs = find(&docs, "cni/bin_dirs");
-	if (is_text(bin_dir) && toml_count(bin_dirs.value)) {
-		fine = false;
-		check_fail(out, "cni.bin_dir", "cni.bin_dir and cni.bin_dirs are both set");
-		at(out, bin_dir.doc, bin_dir.value);
-	}
-	for (size_t i = 0; i < docs.count; i++) {
-		const struct toml_value *tables[3];
-		size_t n = cri_tables(&docs.all[i], tables);
-
-		for (size_t t = 0; t < n; t++) {
-			const struct toml_value *runtimes =
-				toml_get(toml_get(tables[t], "containerd"), "runtimes");
-
-			for (size_t k = 0;
-			     toml_is(runtimes, TOML_TABLE) && k < toml_count(runtimes); k++)
-				fine &= look_at_runtime(&docs, out, &docs.all[i],
-				                        toml_entry_at(runtimes, k)->key);
-		}
-	}
-	if (fine)
+	look.conf = &conf;
+	for (size_t i = 0; i < ARRAY_SIZE(durations); i++)
+		fine &= look_at_duration(&conf, out, durations[i]);
+	fine &= look_at_default(&conf, out);
+	fine &= look_at_old_settings(&conf, out);
+	fine &= look_at_bin_dirs(&conf, out);
+	fine &= look_at_kernel(&look);
+	containerd_each_runtime(&conf, look_at_runtime, &look);
+	if (fine && look.fine)
 		check_ok(out, NULL, "the runtimes' settings are accepted");
+}
+
+/* --- images */
+
+/* What makes containerd fetch images itself and not through its transfer service; "" for nothing. */
+static void local_pull(const struct containerd_conf *conf, struct buf *ret)
+{
+	static const struct {
+		const char *path; /* version 2, or anywhere */
+		bool dflt;
+	} settings[] = {
+		{ "containerd/disable_snapshot_annotations", true },
+		{ "disable_snapshot_annotations", true },
+		{ "containerd/discard_unpacked_layers", false },
+		{ "discard_unpacked_layers", false },
+		{ "image_pull_with_sync_fs", false },
+	};
+	static const char *const tables[] = { "registry/mirrors", "registry/configs",
+		                              "registry/auths" };
+	struct setting max = containerd_find(conf, "max_concurrent_downloads");
+
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		struct setting s = containerd_find(conf, settings[i].path);
+
+		if (toml_is(s.value, TOML_BOOL) && s.value->boolean != settings[i].dflt)
+			ignore(buf_printf(ret, " %s", settings[i].path) < 0); /* a list to read */
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+		if (setting_is_set(containerd_find(conf, tables[i])))
+			ignore(buf_printf(ret, " %s", tables[i]) < 0);
+	if (toml_is(max.value, TOML_INTEGER) && max.value->integer != 3)
+		ignore(buf_printf(ret, " max_concurrent_downloads") < 0);
+}
+
+/* Certificates of containerd 1.x, which exclude config_path as mirrors do. */
+static bool look_at_tls(const struct containerd_conf *conf, struct check_out *out)
+{
+	struct setting configs = containerd_find(conf, "registry/configs");
+	bool fine = true;
+
+	for (size_t i = 0; toml_is(configs.value, TOML_TABLE) && i < toml_count(configs.value);
+	     i++) {
+		const struct toml_entry *entry = toml_entry_at(configs.value, i);
+		struct setting tls = { configs.file, toml_get(entry->value, "tls") };
+
+		if (is_old(tls) && tls.value)
+			fine = refuse(out, tls, entry->key.p,
+			              "registry.configs.*.tls together with config_path");
+	}
+	return fine;
+}
+
+static bool look_at_auths(const struct containerd_conf *conf, struct check_out *out)
+{
+	struct setting auths = containerd_find(conf, "registry/auths");
+	bool fine = true;
+
+	for (size_t i = 0; toml_is(auths.value, TOML_TABLE) && i < toml_count(auths.value); i++) {
+		const struct toml_entry *entry = toml_entry_at(auths.value, i);
+
+		if (!memmem(entry->key.p, entry->key.len, "://", 3))
+			fine = refuse(out, (struct setting){ auths.file, entry->value },
+			              entry->key.p, "a key of registry.auths is a URL");
+	}
+	return fine;
 }
 
 static void registry(const struct check_ctx *ctx, struct check_out *out)
 {
-	static const char *const durations[] = { "image_pull_progress_timeout" };
-	struct found path, mirrors, auths;
-	READ_OR_SKIP(docs)
+	cleanup(buf_release) struct buf local = { 0 };
+	struct setting path;
+	READ_OR_SKIP(conf)
 
-	fine = look_at_durations(&docs, out, durations, ARRAY_SIZE(durations));
-	path = find(&docs, "registry/config_path");
-	mirrors = find(&docs, "registry/mirrors");
-	if (is_text(path) && toml_count(mirrors.value)) {
-		fine = false;
-		check_fail(
-			out, "registry.mirrors",
-			"registry.mirrors together with config_path: containerd's CRI does not start");
-		at(out, path.doc, path.value);
+	buf_init(&local, CHECK_TEXT_MAX);
+	fine = look_at_duration(&conf, out, "image_pull_progress_timeout");
+	path = containerd_find(&conf, "registry/config_path");
+	if (setting_is_text(path)) {
+		if (setting_is_set(containerd_find(&conf, "registry/mirrors")))
+			fine = refuse(out, path, "registry.mirrors",
+			              "registry.mirrors together with config_path");
+		fine &= look_at_tls(&conf, out);
 	}
-	auths = find(&docs, "registry/auths");
-	for (size_t i = 0; toml_is(auths.value, TOML_TABLE) && i < toml_count(auths.value); i++) {
-		const struct toml_entry *entry = toml_entry_at(auths.value, i);
-
-		if (memmem(entry->key.p, entry->key.len, "://", 3))
-			continue;
-		fine = false;
-		check_fail(out, entry->key.p, "registry.auths.%s is no URL", entry->key.p);
-		at(out, auths.doc, entry->value);
-	}
+	fine &= look_at_auths(&conf, out);
+	local_pull(&conf, &local);
 	if (fine)
-		check_ok(out, NULL, "the registries' settings are accepted");
+		check_ok(out, NULL, "the registries' settings are accepted%s%s",
+		         local.len ? "; images are not pulled by the transfer service because of"
+		                   : "",
+		         or_empty(local.data));
+}
+
+/* --- deprecated */
+
+struct deprecations {
+	struct look look;
+	struct setting ignored; /* ignore_deprecation_warnings */
+};
+
+static bool is_ignored(const struct deprecations *d, const char *id)
+{
+	cleanup_free char *full = xasprintf(DEPRECATED "%s", id);
+
+	for (size_t i = 0;
+	     toml_is(d->ignored.value, TOML_ARRAY) && i < toml_count(d->ignored.value); i++) {
+		const struct toml_value *item = toml_item_at(d->ignored.value, i);
+
+		if (toml_is(item, TOML_STRING) && str_eq_c(item->string, full))
+			return true;
+	}
+	return false;
+}
+
+static void deprecate(struct deprecations *d, struct setting s, const char *what, const char *id,
+                      const char *instead)
+{
+	if (is_ignored(d, id))
+		return;
+	d->look.fine = false;
+	check_warn(d->look.out, id, "%s is deprecated (" DEPRECATED "%s)", what, id);
+	if (s.file)
+		containerd_source(d->look.out, s.file, s.value);
+	check_hint(d->look.out, "%s", instead);
+}
+
+static void deprecate_cri(struct deprecations *d)
+{
+	static const char hosts[] =
+		"use hosts.toml files below registry.config_path; coracle migrate-config --hosts-out writes them";
+	static const struct {
+		const char *path, *id, *instead;
+	} settings[] = {
+		{ "registry/mirrors", "cri-registry-mirrors", hosts },
+		{ "registry/configs", "cri-registry-configs", hosts },
+		{ "registry/auths", "cri-registry-auths", "use image pull secrets" },
+		{ "cni/bin_dir", "cri-cni-bin-dir", "use cni.bin_dirs" },
+	};
+	struct setting cdi = containerd_find(d->look.conf, "enable_cdi");
+
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		struct setting s = containerd_find(d->look.conf, settings[i].path);
+
+		if (setting_is_set(s))
+			deprecate(d, s, settings[i].path, settings[i].id, settings[i].instead);
+	}
+	if (toml_is(cdi.value, TOML_BOOL) && !cdi.value->boolean)
+		deprecate(d, cdi, "enable_cdi = false", "enable-cdi", "leave CDI on");
+}
+
+static void deprecate_plugins(struct deprecations *d)
+{
+	static const struct {
+		const char *name, *old_name, *key, *id;
+	} settings[] = {
+		{ "io.containerd.internal.v1.tracing", "tracing", "service_name",
+		  "tracing-service-config" },
+		{ "io.containerd.internal.v1.tracing", "tracing", "sampling_ratio",
+		  "tracing-service-config" },
+		{ "io.containerd.tracing.processor.v1.otlp", "otlp", "endpoint",
+		  "tracing-processor-config" },
+		{ "io.containerd.tracing.processor.v1.otlp", "otlp", "protocol",
+		  "tracing-processor-config" },
+		{ "io.containerd.tracing.processor.v1.otlp", "otlp", "insecure",
+		  "tracing-processor-config" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		struct setting s = containerd_plugin(d->look.conf, settings[i].name,
+		                                     settings[i].old_name, settings[i].key);
+
+		if (setting_is_set(s))
+			deprecate(d, s, settings[i].key, settings[i].id,
+			          "use the environment variables OTEL_...");
+	}
+	/* What its client reads; nri-plugin-interface shows only while a plugin is connected. */
+	if (check_exists(d->look.ctx, "/etc/nri/conf.json"))
+		deprecate(d, (struct setting){ NULL, NULL }, "/etc/nri/conf.json",
+		          "nri-v010-plugin", "run the plugins of NRI 0.1.0 through v010-adapter");
+}
+
+static void deprecate_runc_options(void *arg, const struct containerd_file *file UNUSED,
+                                   const char *name)
+{
+	struct deprecations *d = arg;
+	struct setting address = of_runtime(d->look.conf, name, "options/TaskApiAddress");
+	struct setting version = of_runtime(d->look.conf, name, "options/TaskApiVersion");
+
+	if (setting_is_set(address))
+		deprecate(d, address, "TaskApiAddress", "runc-options-task-api-address",
+		          "leave it to the shim");
+	if (setting_is_set(version))
+		deprecate(d, version, "TaskApiVersion", "runc-options-task-api-version",
+		          "leave it to the shim");
 }
 
 static void deprecated(const struct check_ctx *ctx, struct check_out *out)
 {
-	static const struct {
-		const char *path, *id, *instead;
-	} settings[] = {
-		{ "registry/mirrors", "cri-registry-mirrors",
-		  "hosts.toml files below registry.config_path" },
-		{ "registry/configs", "cri-registry-configs",
-		  "hosts.toml files below registry.config_path" },
-		{ "registry/auths", "cri-registry-auths", "image pull secrets" },
-		{ "cni/bin_dir", "cri-cni-bin-dir", "cni.bin_dirs" },
-	};
-	struct found f;
-	READ_OR_SKIP(docs)
+	struct deprecations d = { .look = { .ctx = ctx, .out = out, .fine = true } };
+	READ_OR_SKIP(conf)
 
-	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
-		f = find(&docs, settings[i].path);
-		if (!f.value || (f.value->type == TOML_TABLE && !toml_count(f.value)) ||
-		    (f.value->type == TOML_STRING && !f.value->string.len))
-			continue;
-		fine = false;
-		check_warn(out, settings[i].id, "%s is deprecated (" DEPRECATED "%s)",
-		           settings[i].path, settings[i].id);
-		at(out, f.doc, f.value);
-		check_hint(out,
-		           "use %s; coracle migrate-config --report shows where everything goes",
-		           settings[i].instead);
-	}
-	f = find(&docs, "enable_cdi");
-	if (f.value && toml_is(f.value, TOML_BOOL) && !f.value->boolean) {
-		fine = false;
-		check_warn(out, "enable-cdi",
-		           "enable_cdi = false is deprecated (" DEPRECATED "enable-cdi)");
-		at(out, f.doc, f.value);
-	}
-	if (fine)
+	d.look.conf = &conf;
+	d.ignored = containerd_find(&conf, "ignore_deprecation_warnings");
+	deprecate_cri(&d);
+	deprecate_plugins(&d);
+	containerd_each_runtime(&conf, deprecate_runc_options, &d);
+	if (fine && d.look.fine)
 		check_ok(out, NULL, "nothing deprecated");
 }
 

@@ -78,9 +78,11 @@ int value_duration(const char *text, int64_t *ret_ns)
 	static const struct {
 		const char *name;
 		int64_t ns;
-	} units[] = { { "ns", 1 },         { "us", NS_PER_US }, { "µs", NS_PER_US },
-		      { "ms", NS_PER_MS }, { "s", NS_PER_S },   { "m", 60 * NS_PER_S },
-		      { "h", HOUR_NS } };
+	} units[] = {
+		{ "ns", 1 },         { "us", NS_PER_US }, { "µs", NS_PER_US }, /* the micro sign */
+		{ "μs", NS_PER_US }, /* the Greek letter */
+		{ "ms", NS_PER_MS }, { "s", NS_PER_S },   { "m", 60 * NS_PER_S }, { "h", HOUR_NS }
+	};
 	struct str rest = str_of(text);
 	int64_t sum = 0;
 

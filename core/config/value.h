@@ -1,6 +1,7 @@
 /* core/config/value.h
  *
- * The text forms of values: what a key's type accepts, and what it means. Private to core/config.
+ * The text forms of values: what a key's type accepts, and what it means. For core/config, and for checks of values that others read
+ * the same way.
  */
 #ifndef CORACLE_CORE_CONFIG_VALUE_H
 #define CORACLE_CORE_CONFIG_VALUE_H
@@ -14,7 +15,7 @@
 
 NODISCARD int value_bool(const char *text, bool *ret);
 NODISCARD int value_bytes(const char *text, int64_t *ret);
-NODISCARD int value_duration(const char *text, int64_t *ret_ns);
+NODISCARD int value_duration(const char *text, int64_t *ret_ns); /* Go's syntax, without a sign */
 /* A runtime handler's name; INVALID_ARGUMENT says what one is. */
 NODISCARD int value_handler(const char *name, struct err *err);
 bool value_is_list(const struct config_key *key);

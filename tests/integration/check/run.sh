@@ -445,11 +445,111 @@ without_rights_nothing_fails() {
 	! grep -E 'FAIL|warn\] (state|net|fsck|live)' "$dir/out"
 }
 
+# One line per rule that containerd applies: ID STATUS TEXT, then a configuration of version 2 or (v3) 3 that breaks it.
+# Alone: nothing else complains, and without the line nothing does.
+containerds_rules_are_applied_one_by_one() {
+	local id status text line table version bad=0
+	while IFS='|' read -r id status text line; do
+		version=2 table='plugins."io.containerd.grpc.v1.cri"'
+		case $line in
+		v3r\ *) version=3 table='plugins."io.containerd.cri.v1.runtime"' line=${line#v3r } ;;
+		v3i\ *) version=3 table='plugins."io.containerd.cri.v1.images"' line=${line#v3i } ;;
+		esac
+		[ -n "$id" ] || continue
+		# shellcheck disable=SC2059 # \n and the table's name
+		printf "version = $version\n[$table]\n$line\n" >"$f/$toml"
+		case $text in
+		*4.11*) echo 4.10.0 >"$f/proc/sys/kernel/osrelease" ;;
+		*cgroup*) mv "$f/sys/fs/cgroup/cgroup.controllers" "$dir/saved.c" ;;
+		*nri-v010*) mkdir "$f/etc/nri" && touch "$f/etc/nri/conf.json" ;;
+		esac
+		"$coracle" check containerd --sysroot "$f" -v >"$dir/out"
+		echo 6.12.1 >"$f/proc/sys/kernel/osrelease"
+		[ ! -e "$dir/saved.c" ] || mv "$dir/saved.c" "$f/sys/fs/cgroup/cgroup.controllers"
+		rm -rf "$f/etc/nri"
+		if ! grep -F "[$status] containerd.$id " "$dir/out" | grep -qF -- "$text" ||
+			{ grep '^.FAIL\|^.warn' | grep -v "^.$status. containerd.$id "; } <"$dir/out"; then
+			echo "$line: not told: [$status] containerd.$id $text"
+			cat "$dir/out"
+			bad=1
+		fi
+	done <<'END'
+server|FAIL|"1d" is no duration|stream_idle_timeout = "1d"
+server| ok ||stream_idle_timeout = "-1.5h"
+server| ok ||stream_idle_timeout = "3μs"
+server|FAIL|disable_tcp_service: no boolean|disable_tcp_service = "yes"
+server|FAIL|has a certificate, but no key|enable_tls_streaming = true\nx509_key_pair_streaming.tls_cert_file = "/c"
+server|FAIL|has a key, but no certificate|enable_tls_streaming = true\nx509_key_pair_streaming.tls_key_file = "/c"
+server|FAIL|is a certificate, but streaming with TLS is off|x509_key_pair_streaming.tls_cert_file = "/c"
+server|FAIL|is a key, but streaming with TLS is off|x509_key_pair_streaming.tls_key_file = "/c"
+server|FAIL|/c: No such file|enable_tls_streaming = true\nx509_key_pair_streaming = { tls_cert_file = "/c", tls_key_file = "/proc/filesystems" }
+server|FAIL|no pair|enable_tls_streaming = true\nx509_key_pair_streaming = { tls_cert_file = "/proc/filesystems", tls_key_file = "/proc/filesystems" }
+server| ok ||enable_tls_streaming = true
+runtime|FAIL|default_runtime_name: empty|containerd.default_runtime_name = ""
+runtime|FAIL|no runtime kata|containerd.default_runtime_name = "kata"
+runtime| ok ||containerd.default_runtime_name = "kata"\ncontainerd.runtimes.kata.runtime_type = "x"
+runtime|FAIL|set as well|v3r cni = { bin_dir = "/x", bin_dirs = ["/y"] }\n[plugins."io.containerd.cri.v1.images"]\nignore_deprecation_warnings = ["io.containerd.deprecation/cri-cni-bin-dir"]
+runtime| ok ||v3r cni = { bin_dir = "/x", bin_dirs = ["/opt/cni/bin"] }\nignore_deprecation_warnings = ["io.containerd.deprecation/cri-cni-bin-dir"]
+runtime|FAIL|needs cgroup v2|v3r containerd.runtimes.a.cgroup_writable = true
+runtime|FAIL|all devices are allowed|containerd.runtimes.a.privileged_without_host_devices_all_devices_allowed = true
+runtime|FAIL|neither fifo nor streaming|containerd.runtimes.a.io_type = "x"
+runtime|FAIL|"x" is no duration|drain_exec_sync_io_timeout = "x"
+runtime|FAIL|"10" is no duration|v3r stats_collect_period = "10"
+runtime| ok ||stats_collect_period = 10
+runtime|FAIL|"1y" is no duration|v3r stats_retention_period = "1y"
+runtime|FAIL|ports: needs Linux 4.11|enable_unprivileged_ports = true\nenable_unprivileged_icmp = false
+runtime|FAIL|icmp: needs Linux 4.11 or newer; it is on by default|v3r enable_unprivileged_ports = false
+runtime| ok |settings|v3r enable_unprivileged_ports = false\nenable_unprivileged_icmp = false
+runtime|FAIL|exclude each other|containerd.untrusted_workload_runtime.runtime_type = "x"\ncontainerd.runtimes.untrusted.runtime_type = "x"
+runtime| ok ||containerd.untrusted_workload_runtime.runtime_type = ""\ncontainerd.runtimes.untrusted.runtime_type = "x"
+runtime|warn|default_runtime: has a type|containerd.default_runtime.runtime_type = "x"
+runtime|FAIL|systemd_cgroup: only for a default runtime|systemd_cgroup = true
+runtime| ok ||systemd_cgroup = true\ncontainerd.runtimes.runc.runtime_type = "io.containerd.runtime.v1.linux"
+runtime| ok ||v3r systemd_cgroup = true
+runtime|FAIL|no_pivot: only for a default runtime|containerd.no_pivot = true
+runtime|FAIL|runtime_engine is for the type|containerd.runtimes.a.runtime_engine = "/x"
+runtime|FAIL|runtime_root is for the type|containerd.runtimes.a.runtime_root = "/x"
+runtime| ok ||containerd.runtimes.a = { runtime_root = "/x", runtime_type = "io.containerd.runtime.v1.linux" }
+registry|FAIL|mirrors together with config_path|v3i registry = { config_path = "/x", mirrors.x.endpoint = [] }\n[plugins."io.containerd.cri.v1.runtime"]\nignore_deprecation_warnings = ["io.containerd.deprecation/cri-registry-mirrors"]
+registry|FAIL|tls together with config_path|registry = { config_path = "/x", configs.x.tls.ca_file = "/x" }\nignore_deprecation_warnings = ["io.containerd.deprecation/cri-registry-configs"]
+registry|FAIL|is a URL|registry.auths.x.auth = "a"\nignore_deprecation_warnings = ["io.containerd.deprecation/cri-registry-auths"]
+registry|FAIL|"5" is no duration|image_pull_progress_timeout = "5"
+registry| ok |transfer service because of containerd/disable_snapshot_annotations containerd/discard_unpacked_layers|containerd = { discard_unpacked_layers = true, disable_snapshot_annotations = false }
+registry| ok |because of disable_snapshot_annotations discard_unpacked_layers|v3i discard_unpacked_layers = true\ndisable_snapshot_annotations = false
+registry| ok |because of image_pull_with_sync_fs max_concurrent_downloads|v3i image_pull_with_sync_fs = true\nmax_concurrent_downloads = 4
+registry| ok |are accepted|v3i image_pull_with_sync_fs = false\nmax_concurrent_downloads = 3
+deprecated|warn|/cri-registry-mirrors)|v3i registry.mirrors.x.endpoint = []
+deprecated|warn|/cri-registry-configs)|v3i registry.configs.x.auth.username = "a"
+deprecated|warn|/cri-registry-auths)|v3i registry.auths."https://x".auth = "a"
+deprecated|warn|/cri-cni-bin-dir)|cni.bin_dir = "/x"
+deprecated|warn|/enable-cdi)|v3r enable_cdi = false
+deprecated| ok ||v3r enable_cdi = false\nignore_deprecation_warnings = ["io.containerd.deprecation/enable-cdi"]
+deprecated|warn|/tracing-service-config)|[plugins."io.containerd.internal.v1.tracing"]\nsampling_ratio = 0.5
+deprecated|warn|/tracing-service-config)|[plugins."io.containerd.internal.v1.tracing"]\nservice_name = "x"
+deprecated|warn|/tracing-processor-config)|[plugins."io.containerd.tracing.processor.v1.otlp"]\ninsecure = true
+deprecated|warn|/tracing-processor-config)|[plugins."io.containerd.tracing.processor.v1.otlp"]\nendpoint = "x"
+deprecated| ok ||[plugins."io.containerd.tracing.processor.v1.otlp"]\nendpoint = ""
+deprecated|warn|/runc-options-task-api-address)|containerd.runtimes.a.options.TaskApiAddress = "x"
+deprecated|warn|/runc-options-task-api-version)|containerd.runtimes.a.options.TaskApiVersion = 3
+deprecated|warn|/nri-v010-plugin)|
+END
+	return $bad
+}
+
+imports_of_containerd_are_merged_and_loops_end() {
+	mkdir "$f/etc/containerd/conf.d"
+	printf 'version = 3\nimports = ["../containerd/./conf.d/*.toml"]\n[plugins."io.containerd.cri.v1.runtime".containerd]\ndefault_runtime_name = "late"\n' >"$f/$toml"
+	printf 'version = 3\nimports = ["../config.toml", "./1.toml"]\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.late]\nio_type = "x"\n' >"$f/etc/containerd/conf.d/1.toml"
+	"$coracle" check containerd --sysroot "$f" -v >"$dir/out"
+	grep -q 'containerd.syntax .* and 1 imports' "$dir/out" && grep -q 'containerd.runtime .*io_type.*/conf.d/1.toml:4' "$dir/out" && [ "$(grep -c FAIL "$dir/out")" -eq 1 ]
+}
+
 configurations_from_the_field_break_no_rule_of_containerd() {
 	local file id bad=0
 	for file in tests/corpus/configs/*.toml; do
 		"$coracle" check containerd --containerd="$PWD/$file" -q >"$dir/out" && continue
 		case ${file##*/} in
+		bottlerocket-thar-v1.toml) id=containerd.runtime ;; # for 1.2, where the default runtime was another
 		microk8s-v2.toml) id=containerd.runtime ;; # a template: the default runtime is ${RUNTIME}
 		minikube-kicbase-imports-v2.toml) id=containerd.imports ;; # of another machine
 		*) id=none ;;
@@ -482,7 +582,8 @@ everything() {
 	echo hangs_and_floods_are_cut_off_and_nobody_elses_failure what_a_runtime_does_not_tell_is_unknown \
 		a_container_is_started_only_when_asked_for exit_status_and_options_are_what_the_manual_says \
 		a_full_disk_and_an_unwritable_root_are_named a_busy_daemon_has_no_faults looking_changes_nothing \
-		without_rights_nothing_fails configurations_from_the_field_break_no_rule_of_containerd | tr ' ' '\n'
+		without_rights_nothing_fails containerds_rules_are_applied_one_by_one imports_of_containerd_are_merged_and_loops_end \
+		configurations_from_the_field_break_no_rule_of_containerd | tr ' ' '\n'
 }
 
 # Without words everything runs, in a few processes at a time: most of it is waiting.
