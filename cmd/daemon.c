@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "cmd/applets.h"
+#include "cmd/deprecations.h"
 #include "cmd/engine.h"
 #include "cmd/options.h"
 #include "core/base/clock.h"
@@ -67,6 +68,23 @@ static char *json_text(yyjson_mut_doc *doc)
 	return json_write(doc, false, NULL);
 }
 
+/* True where nothing is deprecated, or that is ignored. */
+static const struct cri_condition *deprecations(const struct engine *e, struct pb_arena *arena)
+{
+	struct cri_condition *condition = pb_arena_alloc(arena, sizeof(*condition));
+	cleanup_free char *json = deprecations_json(e->config, e->cgroups->mode);
+
+	if (!condition)
+		return NULL;
+	*condition =
+		(struct cri_condition){ .type = "CoracleHasNoDeprecationWarnings", .ok = !json };
+	if (json) {
+		condition->reason = "CoracleHasDeprecationWarnings";
+		condition->message = pb_arena_strdup(arena, json);
+	}
+	return condition;
+}
+
 static void node_facts(void *arg, struct pb_arena *arena, bool verbose, struct cri_node_facts *ret)
 {
 	struct daemon *d = arg;
@@ -92,6 +110,8 @@ static void node_facts(void *arg, struct pb_arena *arena, bool verbose, struct c
 	ret->network.message = reason;
 	if (!ret->network.ok)
 		ret->network.reason = "NetworkPluginNotReady";
+	ret->more = deprecations(e, arena);
+	ret->nmore = ret->more ? 1 : 0;
 	for (size_t i = 0; i < n; i++) {
 		const struct runtime_info *info = runtime_at(e->runtime, i);
 
@@ -287,7 +307,8 @@ static void on_terminate(void *arg, const struct signalfd_siginfo *info)
 static void log_config_problems(const struct config *config)
 {
 	for (size_t i = 0; i < config->nproblems; i++)
-		log_warn(NULL, "configuration: %s", config->problems[i].text);
+		log_warn(NULL, "configuration: %s [%s]", config->problems[i].text,
+		         config_trouble_id(config->problems[i].trouble));
 }
 
 static void config_changed(void *arg, const struct config_value *value, bool taken)
@@ -377,7 +398,10 @@ static void log_problems(const struct engine *e)
 
 	log_config_problems(e->config);
 	cgroup_describe(e->cgroups, text, sizeof(text));
-	log_info(NULL, "%s", text);
+	if (e->cgroups->mode == CGROUP_V2)
+		log_info(NULL, "%s", text);
+	else
+		log_warn(NULL, "%s [cgroup.version]", text);
 	if (limits->note[0])
 		log_warn(NULL, "%s", limits->note);
 	for (size_t i = 0; i < runtime_count(e->runtime); i++) {

@@ -70,6 +70,11 @@ static void duplicate(const struct check_ctx *ctx, struct check_out *out)
 	report_all(ctx, out, CONFIG_DUPLICATE, "nothing is set twice");
 }
 
+static void deprecated(const struct check_ctx *ctx, struct check_out *out)
+{
+	report_all(ctx, out, CONFIG_DEPRECATED, "every key has its present name");
+}
+
 static void value(const struct check_ctx *ctx, struct check_out *out)
 {
 	report_all(ctx, out, CONFIG_VALUE, "every value is accepted");
@@ -130,6 +135,7 @@ static const struct check checks[] = {
 	{ "config.syntax", CHECK_WARN, 0, syntax },
 	{ "config.unknown", CHECK_WARN, 0, unknown },
 	{ "config.duplicate", CHECK_WARN, 0, duplicate },
+	{ "config.deprecated", CHECK_WARN, 0, deprecated },
 	{ "config.value", CHECK_WARN, 0, value },
 	{ "config.runtime", CHECK_FAIL, 0, runtime },
 	{ "config.paths", CHECK_FAIL, 0, paths },

@@ -57,6 +57,10 @@ static const struct config_key keys[] = {
 	  .flag = "--log-level", .reloadable = true,
 	  .doc = "The least important kind of message that is logged.",
 	  .offset = AT(log_level) },
+	{ .section = "cri", .name = "ignore_deprecations", .type = CONFIG_LIST, .dflt = "",
+	  .doc = "Deprecations that the condition CoracleHasNoDeprecationWarnings does not show, by their ids: config.deprecated, "
+		 "cgroup.version. They are logged at start all the same.",
+	  .offset = AT(ignore_deprecations) },
 	{ .section = "runtime", .name = "default", .type = CONFIG_HANDLER, .dflt = "",
 	  .doc = "The handler of pods that name none. Default: the first one configured, else crun, else runc.",
 	  .offset = AT(default_runtime) },
@@ -113,6 +117,13 @@ static const struct config_key keys[] = {
 };
 /* clang-format on */
 
+/* Names that still work and are told to be replaced. */
+static const struct {
+	const char *section, *old_name, *name;
+} renamed[] = {
+	{ "cni", "bin_dir", "bin_dirs" }, /* containerd's, which deprecates it as well */
+};
+
 size_t config_key_count(void)
 {
 	return ARRAY_SIZE(keys);
@@ -140,6 +151,18 @@ const struct config_key *config_key_find(const char *section, const char *name)
 }
 
 /* ------------------------------------------------------------------ problems */
+
+const char *config_trouble_id(enum config_trouble trouble)
+{
+	static const char *const ids[] = {
+		[CONFIG_UNREADABLE] = "config.readable",   [CONFIG_SYNTAX] = "config.syntax",
+		[CONFIG_UNKNOWN] = "config.unknown",       [CONFIG_DUPLICATE] = "config.duplicate",
+		[CONFIG_DEPRECATED] = "config.deprecated", [CONFIG_VALUE] = "config.value",
+		[CONFIG_RUNTIME] = "config.runtime",       [CONFIG_PATHS] = "config.paths",
+	};
+
+	return ids[trouble];
+}
 
 static PRINTF_LIKE(4, 5) void problem(struct config *config, enum config_trouble trouble,
                                       bool fatal, const char *fmt, ...)
@@ -293,6 +316,22 @@ static void enter_section(struct reader *reader, const char *section, int line_n
 	}
 }
 
+/* The key that is meant by a name it had; NULL: no such name. */
+static const struct config_key *find_renamed(const struct reader *reader, const char *name,
+                                             int line_no)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(renamed); i++) {
+		if (!streq(renamed[i].section, reader->section) ||
+		    !streq(renamed[i].old_name, name))
+			continue;
+		problem(reader->config, CONFIG_DEPRECATED, false,
+		        "%s:%d: [%s] %s is deprecated, write %s", reader->file, line_no,
+		        reader->section, name, renamed[i].name);
+		return config_key_find(reader->section, renamed[i].name);
+	}
+	return NULL;
+}
+
 static void unknown_key(struct reader *reader, const char *name, int line_no)
 {
 	const char *names[ARRAY_SIZE(keys)], *hint, *elsewhere = NULL;
@@ -401,6 +440,8 @@ static int on_entry(void *user, const char *section, const char *name, const cha
 		return 1;
 	}
 	key = config_key_find(reader->section, name);
+	if (!key)
+		key = find_renamed(reader, name, line_no);
 	if (!key) {
 		reader->last = NULL;
 		unknown_key(reader, name, line_no);
@@ -668,6 +709,11 @@ static void finish_paths(struct config *config)
 		problem(config, CONFIG_PATHS, true,
 		        "%s: [daemon] listen: a socket path has at most %zu bytes, this one %zu: %s",
 		        listen->origin, limit, strlen(config->listen), config->listen);
+	} else if (is_within(config->root, config->listen) ||
+	           is_within(config->state, config->listen)) {
+		problem(config, CONFIG_PATHS, true,
+		        "%s: [daemon] listen: %s is a directory, the one of root or state or above it",
+		        listen->origin, config->listen);
 	}
 }
 
@@ -786,5 +832,6 @@ void config_free(struct config *config)
 	strv_free(config->cni_bin_dirs);
 	free(config->registry_hosts_dir);
 	strv_free(config->pinned_images);
+	strv_free(config->ignore_deprecations);
 	free(config);
 }

@@ -27,12 +27,16 @@ struct config_runtime { /* [runtime NAME] */
 enum config_trouble {
 	CONFIG_UNREADABLE = 1, /* a file */
 	CONFIG_SYNTAX,
-	CONFIG_UNKNOWN,   /* section or key */
-	CONFIG_DUPLICATE, /* set twice in one file */
-	CONFIG_VALUE,     /* what a key refuses */
-	CONFIG_RUNTIME,   /* handlers that do not fit together */
-	CONFIG_PATHS,     /* directories and sockets that do not */
+	CONFIG_UNKNOWN,    /* section or key */
+	CONFIG_DUPLICATE,  /* set twice in one file */
+	CONFIG_DEPRECATED, /* a name that a key had, or has in containerd */
+	CONFIG_VALUE,      /* what a key refuses */
+	CONFIG_RUNTIME,    /* handlers that do not fit together */
+	CONFIG_PATHS,      /* directories and sockets that do not */
 };
+
+/* "config.unknown": the same word in the log, in Status and as an id of coracle check. */
+const char *config_trouble_id(enum config_trouble trouble);
 
 struct config_problem {
 	bool fatal;
@@ -60,6 +64,7 @@ struct config {
 	uint64_t journal_keep_bytes;    /* 64 MiB */
 	uint64_t journal_segment_bytes; /* 4 MiB; 64 KiB allowed for tests */
 	int64_t nri_hold_ms;            /* 24 h */
+	char **ignore_deprecations;     /* ids that Status does not show */
 
 	struct config_problem *problems;
 	size_t nproblems;

@@ -153,6 +153,8 @@ int config_manual(struct buf *out)
 		"Booleans are true, false, yes, no, on, off, 1 or 0. Sizes are numbers of bytes, or have a unit: 64K, 4MiB\n"
 		"(powers of 1024). Durations have units: 500ms, 90s, 1h30m.\n"
 		".PP\n"
+		"A name that a key had before, or has in containerd's configuration, may still work; it is logged as deprecated.\n"
+		".PP\n"
 		"A key that is not known or a value that is not accepted is logged with file and line and leaves the default\n"
 		"in force, except where the daemon could do harm.\n.BR coracle\\-check (8)\nshows all of them.\n"
 		".PP\n"

@@ -157,6 +157,7 @@ case_config_perms() { flips config.perms "chmod o+w '$f/$conf'" "chmod o-w '$f/$
 case_config_syntax() { append config.syntax $conf 'what is this\n'; }
 case_config_unknown() { append config.unknown $conf 'colour = red\n'; }
 case_config_duplicate() { append config.duplicate $conf 'level = warn\n'; }
+case_config_deprecated() { append config.deprecated $conf '[cni]\nbin_dir = /opt/cni/bin\n'; }
 case_config_value() { edit config.value $conf 's/info/loud/'; }
 case_config_runtime() { append config.runtime $conf '[runtime]\ndefault = x\n[runtime crun]\n'; }
 case_config_paths() { append config.paths $conf '[daemon]\nroot = /run/coracle/inside\n'; }

@@ -69,11 +69,7 @@ stop() {
 	daemon=
 }
 ctl() { local verb=$1 && shift && "$coracle" ctl "$verb" --root "$dir/r" --state "$dir/s" "$@"; }
-dump() { # PATH: one value of the daemon's own view
-	ctl dump | /usr/bin/python3 -c '
-import functools, json, sys
-print(json.dumps(functools.reduce(lambda value, name: value[name], sys.argv[1].split("."), json.load(sys.stdin))))' "$1"
-}
+condition() { tests/integration/baddays/cri.py "$dir/s/coracle.sock" status | grep "$1"; } # what Status says of it
 seconds() { # COMMAND...: how long it takes, its output in $dir/out
 	local start=$SECONDS
 	"$@" >"$dir/out" 2>&1
@@ -117,6 +113,12 @@ case_log_level() {
 	start '[log]' 'level = info' && runs && grep -q ' info .*exited 0' "$dir/log" &&
 		start '[log]' 'level = notice' && runs && ! grep -q ' info ' "$dir/log"
 }
+case_cri_ignore_deprecations() {
+	start '[cni]' "bin_dir = $dir/nowhere" && grep -q ' is deprecated, .* \[config.deprecated\]' "$dir/log" &&
+		condition Deprecation | grep -q '^CoracleHasNoDeprecationWarnings False {.*"config.deprecated":"[^"]*bin_dirs"' || return 1
+	start '[cri]' 'ignore_deprecations = config.deprecated, cgroup.version' '[cni]' "bin_dir = $dir/nowhere" && grep -q 'config.deprecated' "$dir/log" &&
+		condition Deprecation | grep -q '^CoracleHasNoDeprecationWarnings True $'
+}
 case_runtime_default() {
 	start '[runtime]' 'default = b' '[runtime a]' 'path = crun' '[runtime b]' "path = $dir/bin/none"
 	stop
@@ -139,7 +141,13 @@ case_runtime_NAME_sandbox() {
 	start '[runtime x]' 'path = crun' 'sandbox = pause' && ctl import "$dir/image.tar" && ctl run --host-network --name self test.local/self:1
 	ctl dump | tee "$dir/out" | grep -q '"pause"' && ctl rm self
 }
-case_cni_conf_dir() { start '[cni]' "conf_dir = $dir/other.d" && [ "$(dump network.confDir)" = "\"$dir/other.d\"" ] && dump network.why | grep -q other.d; }
+case_cni_conf_dir() {
+	mkdir -p "$dir/other.d" "$dir/cni"
+	echo '{"cniVersion":"1.0.0","name":"mine","plugins":[{"type":"mine"}]}' >"$dir/other.d/1.conflist"
+	stub mine 'exit 1' && cp "$dir/bin/mine" "$dir/cni/mine"
+	start && condition Network | grep -q "^NetworkReady False .*$dir/net.d" || return 1
+	start '[cni]' "conf_dir = $dir/other.d" "bin_dirs = $dir/cni" && condition Network | grep -q "^NetworkReady True .*\"mine\" from $dir/other.d"
+}
 case_cni_bin_dirs() {
 	mkdir -p "$dir/net.d" "$dir/cni"
 	echo '{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"mine"}]}' >"$dir/net.d/1.conflist"
@@ -151,7 +159,10 @@ case_cni_bin_dirs() {
 	rm -r "$dir/net.d"
 	return $rc
 }
-case_cni_builtin() { start '[cni]' 'builtin = no' && [ "$(dump network.builtin)" = false ] && start '[cni]' 'builtin = yes' && [ "$(dump network.builtin)" = true ]; }
+case_cni_builtin() {
+	start '[cni]' 'builtin = no' && condition Network | grep -q '^NetworkReady False ' &&
+		start '[cni]' 'builtin = yes' && condition Network | grep -q '^NetworkReady True built-in network'
+}
 case_cni_timeout() {
 	mkdir -p "$dir/net.d" "$dir/cni"
 	echo '{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"slow"}]}' >"$dir/net.d/1.conflist"
@@ -184,6 +195,19 @@ elsewhere() { grep -q "$2" "$1" || { echo "$1 does not prove it any more"; retur
 case_journal_keep() { elsewhere tests/unit/core/journal/test_journal.c keep_bytes; }
 case_nri_hold() { elsewhere tests/unit/core/life/test_outbox.c hold; }
 
+# --- beyond the table
+
+the_log_and_check_give_a_problem_the_same_id() {
+	start '[log]' 'lvel = info' 'level = loud' 'what is this' '[cni]' 'builtin = yes' 'builtin = no' "bin_dir = $dir/nowhere"
+	local line n=0
+	"$coracle" check -t -c "$dir/conf" 2>"$dir/out"
+	while read -r line; do
+		grep -qF -- "configuration: ${line/ warning:/}" "$dir/log" || { echo "not in the log: $line"; return 1; }
+		n=$((n + 1))
+	done < <(grep "^$dir/conf:[0-9]*: warning: .* \[config\.[a-z]*\]$" "$dir/out")
+	[ "$n" -eq 6 ]
+}
+
 run() {
 	"$1" >"$dir/test.log" 2>&1 </dev/null
 	local rc=$?
@@ -206,6 +230,7 @@ while read -r name; do
 		echo "FAIL config/$name: the key has no case"
 	fi
 done < <(awk '/^#? ?\[/ { gsub(/[^a-z ]/, ""); section = $1 ($2 ? "_NAME" : "") } /^#[a-z_]+ =/ { sub("^#", ""); print "case_" section "_" $1 }' dist/coracle.conf)
+run the_log_and_check_give_a_problem_the_same_id
 
 # What SIGHUP takes over according to the manual, and what it does not.
 a_bad_file_changes_nothing_and_the_rest_waits_for_a_restart() {

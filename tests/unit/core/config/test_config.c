@@ -148,6 +148,20 @@ static void an_unknown_key_or_section_is_named_with_line_and_suggestion(void **a
 	assert_problem("[log]\nlevel\n", "f:2: neither a [section] nor key = value");
 }
 
+static void a_name_of_before_works_and_is_deprecated(void **arg)
+{
+	static const char text[] = "[cni]\nbin_dir = /x\n";
+	struct err err;
+	cleanup(config_free) struct config *config =
+		config_from_text("f", text, strlen(text), &no_flags, &err);
+
+	(void)arg;
+	assert_problem(text, "f:2: [cni] bin_dir is deprecated, write bin_dirs");
+	assert_int_equal(config->problems[0].trouble, CONFIG_DEPRECATED);
+	assert_string_equal(config->cni_bin_dirs[0], "/x");
+	assert_null(config->cni_bin_dirs[1]);
+}
+
 static void a_bad_value_keeps_what_was_there_and_says_why(void **arg)
 {
 	cleanup(config_free) struct config *config = parse("[journal]\nkeep = 8M\nkeep = 8MB\n");
@@ -236,6 +250,12 @@ static void unsafe_values_refuse_to_start(void **arg)
 	assert_fatal(
 		"[daemon]\nstate = /var/lib/coracle/run\n",
 		"f:2: [daemon] state /var/lib/coracle/run is inside root /var/lib/coracle, which survives a reboot");
+	assert_fatal(
+		"[daemon]\nlisten = /run/coracle\n",
+		"f:2: [daemon] listen: /run/coracle is a directory, the one of root or state or above it");
+	assert_fatal(
+		"[daemon]\nlisten = /var/lib\n",
+		"f:2: [daemon] listen: /var/lib is a directory, the one of root or state or above it");
 	assert_fatal("[daemon]\nroot = ///\n", "f:2: [daemon] root may not be \"/\"");
 	assert_fatal("[runtime x]\nsandbox = vm\n",
 	             "f:2: [runtime x] sandbox: \"vm\" is none of pinned|pause");
@@ -415,6 +435,7 @@ int main(void)
 		cmocka_unit_test(every_default_would_be_accepted_from_a_file),
 		cmocka_unit_test(values_are_read),
 		cmocka_unit_test(an_unknown_key_or_section_is_named_with_line_and_suggestion),
+		cmocka_unit_test(a_name_of_before_works_and_is_deprecated),
 		cmocka_unit_test(a_bad_value_keeps_what_was_there_and_says_why),
 		cmocka_unit_test(sizes_and_durations_do_not_overflow),
 		cmocka_unit_test(lists_grow_by_indented_lines_and_scalars_do_not),
