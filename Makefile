@@ -122,7 +122,7 @@ deps_cri/rpc      := $(deps_core/life) core/life cri/grpc cri/spec cri/stream
 deps_cri          := $(deps_cri/rpc) cri/rpc
 deps_cmd          := $(filter-out cmd,$(FOLDERS_ALL))
 deps_cmd/ctl      := $(filter-out cmd/ctl cmd/migrate cmd/check,$(FOLDERS_ALL))
-deps_cmd/migrate  := core/base core/loop core/config
+deps_cmd/migrate  := core/image $(deps_core/image)
 deps_cmd/check    := $(filter-out cmd/ctl cmd/check,$(FOLDERS_ALL))
 
 srcs     = $(filter-out $(MAINS),$(wildcard $1/*.c))

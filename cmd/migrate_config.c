@@ -443,21 +443,39 @@ static void write_conf(struct run *run, bool do_write)
 		print_conf_line(run);
 }
 
-static void write_hosts(struct run *run)
+/* Once they are written: would the daemon look there? */
+static void print_hosts_line(const struct run *run, size_t n)
 {
+	say("%s: hosts.toml written for %zu registr%s%s", run->opt.hosts_out, n,
+	    n == 1 ? "y" : "ies",
+	    run->opt.conf_out || migrate_hosts_default(run->opt.hosts_out)
+	            ? ""
+	            : "; name the directory in [registry] config_path");
+}
+
+/* @do_write false: only see whether they could be, and whether the daemon would read them. */
+static void write_hosts(struct run *run, bool do_write)
+{
+	size_t written = 0;
+
 	for (size_t i = 0; run->opt.hosts_out && i < run->hosts.count; i++) {
 		const struct migrate_host *host = &run->hosts.all[i];
 		cleanup_free char *path =
 			xasprintf("%s/%s/hosts.toml", run->opt.hosts_out, host->dir);
 		cleanup_free char *there = NULL;
+		struct err err = { .code = CODE_OK };
 		int rc;
 
 		if (read_existing(run, path, &there) < 0)
 			continue;
 		if (there) { /* the administrator's own is worth more than a conversion */
-			if (!run->opt.quiet && !streq(there, host->text))
-				fprintf(stderr, "coracle: migrate-config: %s: exists, left alone\n",
-				        path);
+			if (do_write && !run->opt.quiet && !streq(there, host->text))
+				say("%s: exists, left alone", path);
+			continue;
+		}
+		if (!do_write) {
+			if (migrate_host_check(host, &err) < 0)
+				fail_at(run, path, "the daemon could not use it: %s", err.msg);
 			continue;
 		}
 		rc = make_parent(path);
@@ -466,7 +484,10 @@ static void write_hosts(struct run *run)
 			                 HOSTS_MODE);
 		if (rc < 0)
 			fail_at(run, path, "cannot write: %s", errno_name(-rc));
+		written += rc >= 0;
 	}
+	if (written && !run->opt.quiet)
+		print_hosts_line(run, written);
 }
 
 static void replace(struct run *run, struct work *work, const char *suffix)
@@ -490,17 +511,10 @@ static void replace(struct run *run, struct work *work, const char *suffix)
 
 /* --------------------------------------------------------------------------------------------------------- modes */
 
-static void make_new_files(struct run *run)
+static void make_hosts(struct run *run)
 {
-	const struct migrate_records **records = xcalloc(run->count + 1, sizeof(*records));
 	struct err err = { .code = CODE_OK };
 
-	for (size_t i = 0; i < run->count; i++)
-		records[i] = &run->work[i].records;
-	if (run->opt.conf_out &&
-	    migrate_conf(records, run->count, &run->conf, &run->nconf, &err) < 0)
-		fail_at(run, run->opt.conf_out, "%s", err.msg);
-	free(records);
 	for (size_t i = 0; run->opt.hosts_out && i < run->count; i++) {
 		struct migrate_hosts hosts;
 
@@ -513,6 +527,23 @@ static void make_new_files(struct run *run)
 		}
 		free(hosts.all);
 	}
+}
+
+static void make_conf(struct run *run)
+{
+	const struct migrate_records **records = xcalloc(run->count + 1, sizeof(*records));
+	cleanup_free char *here = getcwd(NULL, 0), *hosts_dir = NULL;
+	struct err err = { .code = CODE_OK };
+
+	for (size_t i = 0; i < run->count; i++)
+		records[i] = &run->work[i].records;
+	if (run->hosts.count && *run->opt.hosts_out == '/')
+		hosts_dir = xstrdup(run->opt.hosts_out);
+	else if (run->hosts.count)
+		hosts_dir = xasprintf("%s/%s", or_empty(here), run->opt.hosts_out);
+	if (migrate_conf(records, run->count, hosts_dir, &run->conf, &run->nconf, &err) < 0)
+		fail_at(run, run->opt.conf_out, "%s", err.msg);
+	free(records);
 }
 
 static void print_report(struct run *run, FILE *out)
@@ -582,16 +613,20 @@ static void do_work(struct run *run)
 		}
 		return;
 	}
-	make_new_files(run);
+	make_hosts(run);
+	if (run->opt.conf_out)
+		make_conf(run);
 	for (size_t i = 0; i < run->count && !writes_elsewhere(run); i++)
 		if (run->work[i].edit.ncuts)
 			warn_in_place(run, &run->work[i], suffix);
 	if (run->status == 0)
 		write_conf(run, false);
+	if (run->status == 0)
+		write_hosts(run, false);
 	if (run->status)
 		return;
 	write_conf(run, true);
-	write_hosts(run);
+	write_hosts(run, true);
 	if (run->status)
 		return;
 	if (writes_elsewhere(run)) {
@@ -622,13 +657,24 @@ static void release(struct run *run)
 	migrate_hosts_release(&run->hosts);
 }
 
+/* The same file under another name, or named twice: it would change under our hands. */
+static bool is_again(const struct run *run, const char *name)
+{
+	cleanup_free char *path = realpath(name, NULL);
+
+	for (size_t i = 0; path && i < run->count; i++)
+		if (streq(run->work[i].file.path, path))
+			return true;
+	return false;
+}
+
 static void run_files(struct run *run, char **files, size_t n)
 {
-	run->count = n;
 	run->work = xcalloc(n, sizeof(*run->work));
 	for (size_t i = 0; i < n; i++)
-		read_work(run, &run->work[i], files[i]);
-	for (size_t i = 0; i < n; i++)
+		if (!is_again(run, files[i]))
+			read_work(run, &run->work[run->count++], files[i]);
+	for (size_t i = 0; i < run->count; i++)
 		if (!run->work[i].error.code)
 			warn_all(run, &run->work[i]);
 	if (run->opt.report)

@@ -11,8 +11,6 @@
 #include "core/base/str.h"
 
 #define DEFAULT_FILE "/etc/containerd/config.toml"
-#define CRI_RUNTIME  "io.containerd.cri.v1.runtime"
-#define CRI_IMAGES   "io.containerd.cri.v1.images"
 
 void containerd_conf_release(struct containerd_conf *conf)
 {
@@ -138,8 +136,8 @@ static size_t cri_tables(const struct containerd_file *file, const char *path,
 	if (file->version < 2)
 		ret[n++] = toml_get(plugins, MIGRATE_CRI_SHORT);
 	if (file->version >= MIGRATE_FROM) {
-		ret[n++] = toml_get(plugins, CRI_RUNTIME);
-		ret[n++] = toml_get(plugins, CRI_IMAGES);
+		ret[n++] = toml_get(plugins, MIGRATE_CRI_RUNTIME);
+		ret[n++] = toml_get(plugins, MIGRATE_CRI_IMAGES);
 	}
 	return n;
 }

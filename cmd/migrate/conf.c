@@ -94,7 +94,8 @@ static void compare(void *arg, const struct config_value *value)
 
 	if (streq(value->section, found->record->section) &&
 	    streq(value->key->name, found->record->key))
-		found->is_right = !streq(value->origin, "default");
+		found->is_right =
+			streq(value->text, found->record->text) && !streq(value->origin, "default");
 }
 
 /* Does the daemon find each value? */
@@ -122,15 +123,63 @@ static int read_back(const struct conf *conf, const struct buf *text, struct err
 	return 0;
 }
 
-int migrate_conf(const struct migrate_records *const *records, size_t n, struct buf *out,
-                 struct migrate_conf_count *ret_count, struct err *err)
+/* Is @dir one of the directories, which ',' or ':' separates? */
+static bool has_dir(const char *dirs, const char *dir)
 {
+	size_t len = strlen(dir);
+
+	for (const char *p = dirs; *p;) {
+		size_t n = strcspn(p, ",:");
+		struct str one = str_trim((struct str){ p, n });
+
+		while (len > 1 && dir[len - 1] == '/')
+			len--;
+		if (str_eq(one, (struct str){ dir, len }))
+			return true;
+		p += n + (p[n] != '\0');
+	}
+	return false;
+}
+
+bool migrate_hosts_default(const char *dir)
+{
+	return has_dir(config_key_find("registry", "config_path")->dflt, dir);
+}
+
+/* Where new hosts.toml files are looked for first; what was there before stays behind. */
+static void name_hosts_dir(struct migrate_records *own, const struct conf *conf, const char *dir)
+{
+	const char *before = config_key_find("registry", "config_path")->dflt;
+
+	for (size_t i = 0; i < conf->count; i++)
+		if (streq(conf->all[i]->section, "registry") &&
+		    streq(conf->all[i]->key, "config_path"))
+			before = conf->all[i]->text;
+	if (has_dir(before, dir))
+		return;
+	own->all = xcalloc(1, sizeof(*own->all));
+	own->count = 1;
+	own->all[0] = (struct migrate_record){
+		.action = MIGRATE_CONF,
+		.section = xstrdup("registry"),
+		.key = xstrdup("config_path"),
+		.text = xasprintf("%s, %s", dir, before),
+	};
+}
+
+int migrate_conf(const struct migrate_records *const *records, size_t n, const char *hosts_dir,
+                 struct buf *out, struct migrate_conf_count *ret_count, struct err *err)
+{
+	cleanup(migrate_records_release) struct migrate_records own = { .count = 0 };
 	struct conf conf = { .count = 0 };
 	bool has_news = false;
 	int rc = 0;
 
 	for (size_t i = 0; i < n; i++)
 		collect(&conf, records[i]);
+	if (hosts_dir)
+		name_hosts_dir(&own, &conf, hosts_dir);
+	collect(&conf, &own);
 	/* What stays in containerd's file is no reason to write one. */
 	for (size_t i = 0; i < conf.count; i++)
 		has_news |= conf.all[i]->action != MIGRATE_KEPT;

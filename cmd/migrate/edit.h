@@ -18,11 +18,13 @@
 #include "core/base/attr.h"
 #include "core/base/toml.h"
 
-#define MIGRATE_CRI        "io.containerd.grpc.v1.cri"
-#define MIGRATE_CRI_SHORT  "cri" /* its name in files of version 0 and 1 */
-#define MIGRATE_FROM       3     /* files of this version and newer ones keep their table */
-#define MIGRATE_NEWEST     4     /* newest version containerd has */
-#define MIGRATE_MAX_TABLES 2
+#define MIGRATE_CRI         "io.containerd.grpc.v1.cri"
+#define MIGRATE_CRI_SHORT   "cri" /* its name in files of version 0 and 1 */
+#define MIGRATE_CRI_RUNTIME "io.containerd.cri.v1.runtime" /* since version 3 */
+#define MIGRATE_CRI_IMAGES  "io.containerd.cri.v1.images"
+#define MIGRATE_FROM        3 /* files of this version and newer ones keep their table */
+#define MIGRATE_NEWEST      4 /* newest version containerd has */
+#define MIGRATE_MAX_TABLES  2
 
 /* What is wrong, with the code that messages end in. */
 enum migrate_code {

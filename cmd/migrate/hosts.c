@@ -9,6 +9,7 @@
 #include "cmd/migrate/output.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
+#include "core/image/mirrors.h"
 
 #define MAX_HOSTS_TOML (256 * 1024)
 
@@ -57,6 +58,7 @@ static bool is_local(struct str host)
 
 static int parse_endpoint(struct str url, struct endpoint *ret, struct err *err)
 {
+	const char *user;
 	struct str path;
 
 	ret->is_http = str_starts(url, "http://");
@@ -67,7 +69,14 @@ static int parse_endpoint(struct str url, struct endpoint *ret, struct err *err)
 	else
 		ret->rest = url;
 	str_cut(ret->rest, '/', &ret->host, &path);
-	if (ret->rest.p == url.p)
+	user = memrchr(ret->host.p, '@', ret->host.len);
+	if (user) { /* no credentials in a file that everybody can read */
+		size_t len = (size_t)(user + 1 - ret->host.p);
+
+		ret->host = (struct str){ ret->host.p + len, ret->host.len - len };
+		ret->rest = (struct str){ ret->rest.p + len, ret->rest.len - len };
+	}
+	if (!memmem(url.p, url.len, "://", 3))
 		ret->is_http = is_local(ret->host);
 	while (str_ends(path, "/"))
 		path.len--;
@@ -186,10 +195,15 @@ static char *dir_of(struct str host)
 	return str_dup(host);
 }
 
-static bool stands_before(const struct toml_value *list, size_t i)
+/* The same block again, maybe spelled another way: a table stands once in a file. */
+static bool stands_before(const struct toml_value *list, size_t i, const struct endpoint *endpoint)
 {
+	struct endpoint other;
+	struct err err;
+
 	for (size_t k = 0; k < i; k++)
-		if (toml_equal(toml_item_at(list, k), toml_item_at(list, i)))
+		if (parse_endpoint(toml_item_at(list, k)->string, &other, &err) == 0 &&
+		    other.is_http == endpoint->is_http && str_eq(other.rest, endpoint->rest))
 			return true;
 	return false;
 }
@@ -210,7 +224,7 @@ static int print_endpoints(struct buf *out, const struct toml_value *registry, s
 		if (parse_endpoint(value->string, &endpoint, err) < 0)
 			return err_wrap(err, "registry \"" STR_FMT "\"", STR_ARG(host));
 		has_itself |= str_eq(endpoint.host, host);
-		if (stands_before(list, i))
+		if (stands_before(list, i, &endpoint))
 			continue;
 		if (print_block(out, registry, &endpoint) < 0)
 			return buf_err_full(out, "hosts.toml", err);
@@ -259,24 +273,47 @@ static int add_host(struct migrate_hosts *hosts, const struct toml_value *regist
 	return 0;
 }
 
-int migrate_hosts(const struct migrate_edit *edit, struct migrate_hosts *ret, struct err *err)
+static int add_hosts(struct migrate_hosts *hosts, const struct toml_value *cri, struct err *err)
 {
 	static const char *const tables[] = { "mirrors", "configs" };
+	const struct toml_value *registry = toml_get(cri, "registry");
+
+	for (size_t k = 0; k < ARRAY_SIZE(tables); k++) {
+		const struct toml_value *table = toml_get(registry, tables[k]);
+
+		for (size_t i = 0; toml_is(table, TOML_TABLE) && i < toml_count(table); i++)
+			if (add_host(hosts, registry, toml_entry_at(table, i)->key, err) < 0)
+				return -1;
+	}
+	return 0;
+}
+
+int migrate_hosts(const struct migrate_edit *edit, struct migrate_hosts *ret, struct err *err)
+{
 	const struct toml_value *plugins = toml_get(edit->toml->root, "plugins");
 
 	*ret = (struct migrate_hosts){ .count = 0 };
-	for (size_t t = 0; t < edit->ntables; t++) {
-		const struct toml_value *registry =
-			toml_get(toml_get(plugins, edit->tables[t]), "registry");
+	if (edit->version >= MIGRATE_FROM)
+		return add_hosts(ret, toml_get(plugins, MIGRATE_CRI_IMAGES), err);
+	for (size_t t = 0; t < edit->ntables; t++)
+		if (add_hosts(ret, toml_get(plugins, edit->tables[t]), err) < 0)
+			return -1;
+	return 0;
+}
 
-		for (size_t k = 0; k < ARRAY_SIZE(tables); k++) {
-			const struct toml_value *table = toml_get(registry, tables[k]);
+int migrate_host_check(const struct migrate_host *host, struct err *err)
+{
+	cleanup(mirrors_release) struct mirrors mirrors = { 0 };
+	cleanup(toml_free) struct toml *toml =
+		toml_parse("hosts.toml", host->text, strlen(host->text), NULL, err);
+	const char *domain = streq(host->dir, "_default") ? "registry.example" : host->dir;
 
-			for (size_t i = 0; toml_is(table, TOML_TABLE) && i < toml_count(table); i++)
-				if (add_host(ret, registry, toml_entry_at(table, i)->key, err) < 0)
-					return -1;
-		}
-	}
+	/* Certificates have absolute paths; there is no directory yet for others. */
+	if (!toml || mirrors_parse(host->text, strlen(host->text), "hosts.toml", -1, domain,
+	                           &mirrors, err) < 0)
+		return -1;
+	if (mirrors.count != toml_count(toml_get(toml->root, "host")) + 1)
+		return err_set(err, CODE_INTERNAL, "not every mirror is found again");
 	return 0;
 }
 

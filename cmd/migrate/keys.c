@@ -22,8 +22,6 @@
 #include "core/base/mem.h"
 #include "core/config/config.h"
 
-#define CRI_RUNTIME   "io.containerd.cri.v1.runtime"
-#define CRI_IMAGES    "io.containerd.cri.v1.images"
 #define NAME_MAX_LEN  40 /* of NAME in [runtime NAME]: what the reader's sections hold */
 #define MAX_CONF_TEXT 4096
 #define MAX_IMPORTS   64 /* files looked into per pattern */
@@ -306,6 +304,28 @@ static void look_closer(const struct rule *rule, struct migrate_record *record)
 		record->action = MIGRATE_DEFAULT;
 }
 
+static bool has_credentials(const struct toml_value *endpoints)
+{
+	for (size_t i = 0; toml_is(endpoints, TOML_ARRAY) && i < toml_count(endpoints); i++) {
+		const struct toml_value *url = toml_item_at(endpoints, i);
+
+		if (toml_is(url, TOML_STRING) && memchr(url->string.p, '@', url->string.len))
+			return true;
+	}
+	return false;
+}
+
+/* Reports are mailed around: no passwords, no tokens in headers. */
+static void mask(const struct rule *rule, struct migrate_record *record)
+{
+	bool in_url = ends_with(rule->pattern, "/endpoint") && has_credentials(record->value);
+
+	record->is_masked =
+		record->action == MIGRATE_SECRET || in_url || ends_with(rule->pattern, "headers/*");
+	if (in_url)
+		set_note(record, "without the credentials in the URL: use image pull secrets");
+}
+
 /* default_runtime and untrusted_workload_runtime are runtimes under other names; without a type containerd ignores
  * them. @path is rewritten. Returns true where the leaf is settled. */
 static bool old_runtime(struct str *path, uint32_t *inout_nparts, const struct toml_value *table,
@@ -343,7 +363,7 @@ static bool old_runtime(struct str *path, uint32_t *inout_nparts, const struct t
 /* How the settings of version 3 were called before. */
 static void old_names(struct str plugin, struct str *path, uint32_t *inout_nparts)
 {
-	if (!str_eq_c(plugin, CRI_IMAGES))
+	if (!str_eq_c(plugin, MIGRATE_CRI_IMAGES))
 		return;
 	if (*inout_nparts == 2 && str_eq_c(path[0], "pinned_images") &&
 	    str_eq_c(path[1], "sandbox")) {
@@ -365,8 +385,8 @@ static bool is_cri_leaf(const struct migrate_edit *edit, const struct migrate_le
 	for (size_t i = 0; i < edit->ntables; i++)
 		if (str_eq_c(leaf->path[1], edit->tables[i]))
 			return true;
-	return edit->version >= MIGRATE_FROM &&
-	       (str_eq_c(leaf->path[1], CRI_RUNTIME) || str_eq_c(leaf->path[1], CRI_IMAGES));
+	return edit->version >= MIGRATE_FROM && (str_eq_c(leaf->path[1], MIGRATE_CRI_RUNTIME) ||
+	                                         str_eq_c(leaf->path[1], MIGRATE_CRI_IMAGES));
 }
 
 /* The default runtime that has no program of its own is runc. */
@@ -415,6 +435,7 @@ static void record_cri(struct recorder *recorder, const struct migrate_leaf *lea
 	if (rule->note)
 		set_note(record, "%s", rule->note);
 	look_closer(rule, record);
+	mask(rule, record);
 	if (record->action == MIGRATE_HOSTS && wild.p && !ends_with(rule->pattern, "headers/*"))
 		record->section = str_dup(wild);
 	if (record->action == MIGRATE_CONF)

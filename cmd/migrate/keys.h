@@ -41,8 +41,9 @@ struct migrate_record {
 	const struct toml_value *value; /* borrowed */
 	char *section, *key,
 		*text; /* CONF, DEFAULT: "streaming", "port", "10010"; HOSTS: the host in section */
-	bool is_later; /* CONF: this version of coracle does not read the key yet */
-	char *note;    /* or NULL */
+	bool is_masked; /* the value is not shown: it holds credentials */
+	bool is_later;  /* CONF: this version of coracle does not read the key yet */
+	char *note;     /* or NULL */
 };
 
 struct migrate_records {

@@ -24,11 +24,15 @@ struct migrate_conf_count {
 /*
  * migrate_conf - the settings of @records as a coracle.conf.
  * Keys that this version does not read yet are comments, "# later: [section] key = value".
+ * @hosts_dir: where hosts.toml files are written, absolute: config_path will name it; NULL: nowhere.
  * @ret_count: how many settings it holds; none: there is nothing to map, @out is empty.
  * Returns:    0, or -1 with @err set when the daemon's own reader would not find in it what was meant.
  */
-NODISCARD int migrate_conf(const struct migrate_records *const *records, size_t n, struct buf *out,
+NODISCARD int migrate_conf(const struct migrate_records *const *records, size_t n,
+                           const char *hosts_dir, struct buf *out,
                            struct migrate_conf_count *ret_count, struct err *err);
+/* Does the daemon look for hosts.toml in @dir unless it is told otherwise? */
+bool migrate_hosts_default(const char *dir);
 /* Is every line of @wanted in force, or a comment, in @there? Then there is nothing left to write. */
 bool migrate_conf_holds(const char *there, const char *wanted);
 
@@ -46,6 +50,8 @@ struct migrate_hosts {
  * registry or endpoint that makes none. */
 NODISCARD int migrate_hosts(const struct migrate_edit *edit, struct migrate_hosts *ret,
                             struct err *err);
+/* Does the daemon's own reader find every mirror? It reads the certificates, too. INVALID_ARGUMENT, or why not. */
+NODISCARD int migrate_host_check(const struct migrate_host *host, struct err *err);
 void migrate_hosts_release(struct migrate_hosts *hosts);
 DEFINE_CLEANUP(struct migrate_hosts, migrate_hosts_release);
 

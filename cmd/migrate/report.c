@@ -117,8 +117,7 @@ static int print_path(struct buf *out, const struct str *path, uint32_t nparts)
 static int print_record(const struct migrate_record *record, struct buf *out)
 {
 	cleanup(buf_release) struct buf setting = { 0 };
-	cleanup_free char *value =
-		record->action == MIGRATE_SECRET ? xstrdup(SECRET) : value_text(record->value);
+	cleanup_free char *value = record->is_masked ? xstrdup(SECRET) : value_text(record->value);
 	bool is_long = value && strlen(value) > VALUE_COLUMN;
 
 	buf_init(&setting, MAX_VALUE);
@@ -236,8 +235,8 @@ static void json_record(yyjson_mut_doc *doc, yyjson_mut_val *array,
 	yyjson_mut_obj_add_uint(doc, obj, "line", record->place.line);
 	yyjson_mut_obj_add_uint(doc, obj, "col", record->place.col);
 	yyjson_mut_obj_add_val(doc, obj, "value",
-	                       record->action == MIGRATE_SECRET ? yyjson_mut_str(doc, SECRET)
-	                                                        : json_value(doc, record->value));
+	                       record->is_masked ? yyjson_mut_str(doc, SECRET)
+	                                         : json_value(doc, record->value));
 	yyjson_mut_obj_add_str(doc, obj, "action", migrate_action_name(record->action));
 	json_optional(doc, obj, "section", record->section);
 	json_optional(doc, obj, "key", record->key);

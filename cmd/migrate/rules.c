@@ -99,7 +99,7 @@ static const struct rule rules[] = {
 	CONF("cni/ip_pref", AS_TEXT, "cni", "ip_pref", ""),
 	OTHER("cni/use_internal_loopback", MIGRATE_OBSOLETE, "lo is always brought up without a plugin"),
 
-	CONF("registry/config_path", AS_TEXT, "registry", "config_path", ""),
+	CONF_NOTE("registry/config_path", AS_TEXT, "registry", "config_path", "", "the files there are used as they are"),
 	OTHER("registry/mirrors/*/endpoint", MIGRATE_HOSTS, NULL),
 	OTHER("registry/configs/*/tls/ca_file", MIGRATE_HOSTS, NULL),
 	OTHER("registry/configs/*/tls/cert_file", MIGRATE_HOSTS, NULL),

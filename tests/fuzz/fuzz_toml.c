@@ -35,7 +35,7 @@ static void outputs_are_readable(const struct migrate_edit *edit)
 
 	buf_init(&out, 64u << 20);
 	migrate_records(edit, NULL, &records);
-	if (migrate_conf(list, 1, &out, &count, &err) < 0)
+	if (migrate_conf(list, 1, NULL, &out, &count, &err) < 0)
 		ensure(err.code ==
 		       CODE_RESOURCE_EXHAUSTED); /* never INTERNAL: what was written was not found again */
 	if (migrate_hosts(edit, &hosts, &err) < 0)

@@ -136,6 +136,28 @@ nothing_is_written_when_one_of_several_files_is_bad() {
 	cmp b "$expected"
 }
 
+a_file_named_twice_is_done_once() {
+	sample f && ln -s f link
+	[ "$(migrate f ./f link 2>&1 | wc -l)" -eq 1 ]
+	cmp f "$expected"
+	cmp f.pre-coracle "$configs/edge/crlf.toml"
+	[ "$(migrate --report f link | grep -c '^f: version')" -eq 1 ]
+}
+
+# Somebody who rewrites the file all the time wins or loses, but nobody's bytes are mixed.
+a_file_that_is_edited_meanwhile_is_left_to_the_editor() {
+	sample f && cp f other && echo '# edited' >>other
+	local rc=0
+	strace -qq -o /dev/null -e trace=fsync -e inject=fsync:delay_enter=500000:when=1 "$coracle" migrate-config f 2>log &
+	local migrating=$!
+	sleep 0.2
+	cp other new && mv new f
+	wait "$migrating" || rc=$?
+	[ "$rc" -eq 2 ] && grep -q 'changed by somebody else meanwhile \[E_OPEN\]' log
+	cmp f other
+	no_strays && [ ! -e f.pre-coracle ]
+}
+
 what_is_no_regular_file_is_refused() {
 	ln -s loop loop && ln -s nowhere dangling && mkfifo fifo && mkdir d
 	fails_with 2 "[E_OPEN]" migrate loop
@@ -177,6 +199,21 @@ new_files_are_found_by_the_daemon_and_written_once() {
 	cmp f "$configs/puppet-full-v2.toml"
 	migrate --force --conf-out=conf.d/50.conf f
 	cmp conf.d/50.conf before
+}
+
+mirrors_are_found_again_by_the_daemon() {
+	local in='[plugins.cri.registry]\nmirrors.r.endpoint = ["https://m"]\nconfigs.m.tls.ca_file = "'$PWD'/ca"\n'
+	# shellcheck disable=SC2059 # \n
+	printf "$in" >f && cp f before
+	fails_with 2 "$PWD/ca" migrate --conf-out=c --hosts-out="$PWD/hosts" f # no such certificate
+	cmp f before && [ ! -e c ] && [ ! -e hosts ]
+	touch ca
+	fails_with 0 "hosts.toml written for 2 registries" migrate --conf-out=c --hosts-out="$PWD/hosts" f
+	[ ! -s f ] && [ "$(stat -c %a hosts/r/hosts.toml)" = 644 ]
+	"$coracle" check -t --strict -c c
+	"$coracle" check --print-config -c c | grep -q "^config_path = $PWD/hosts, /etc/coracle/hosts.d, /etc/containerd/certs.d #"
+	cp before f
+	fails_with 0 "name the directory in [registry] config_path" migrate --hosts-out=elsewhere f
 }
 
 a_full_disk_leaves_the_old_file_alone() {

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,6 +20,7 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/config/config.h"
+#include "core/image/mirrors.h"
 
 #define CRI "[plugins.cri]\n"
 
@@ -203,7 +206,7 @@ static char *conf_of(const char *text, struct migrate_conf_count *ret_count)
 
 	buf_init(&out, 1 << 20);
 	open_fixture(&f, text);
-	if (migrate_conf(&records, 1, &out, ret_count, &err) < 0)
+	if (migrate_conf(&records, 1, NULL, &out, ret_count, &err) < 0)
 		fail_msg("%s", err.msg);
 	close_fixture(&f);
 	return buf_take_str(&out);
@@ -319,6 +322,170 @@ static void mirrors_become_hosts_toml_with_their_certificates(void **arg)
 	assert_non_null(strstr(hosts.all[3].text, "[host.\"https://r.example\"]\n"));
 	assert_non_null(strstr(hosts.all[3].text, "skip_verify = true\n"));
 	close_fixture(&f);
+}
+
+static void make_hosts(const char *text, struct migrate_hosts *ret)
+{
+	struct fixture f;
+	struct err err = { .code = CODE_OK };
+
+	open_fixture(&f, text);
+	if (migrate_hosts(&f.edit, ret, &err) < 0)
+		fail_msg("%s", err.msg);
+	close_fixture(&f);
+}
+
+/* Written where it belongs, the daemon asks these hosts for an image of the registry. */
+static void expect_mirrors(const struct migrate_host *host, const char *domain, const char *want)
+{
+	char dir[] = "/tmp/coracle-test.XXXXXX";
+	cleanup_free char *below = NULL, *path = NULL, *got = xstrdup("");
+	cleanup(mirrors_release) struct mirrors mirrors = { 0 };
+	struct err err = { .code = CODE_OK };
+
+	assert_non_null(mkdtemp(dir));
+	below = xasprintf("%s/%s", dir, host->dir);
+	path = xasprintf("%s/hosts.toml", below);
+	assert_int_equal(mkdir(below, 0700), 0);
+	assert_true(fsx_write(AT_FDCWD, path, host->text, strlen(host->text), 0600) >= 0);
+	if (migrate_host_check(host, &err) < 0 || mirrors_load(dir, domain, &mirrors, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_string_equal(mirrors.file, path);
+	for (size_t i = 0; i < mirrors.count; i++) {
+		const struct mirror *m = &mirrors.items[i];
+		cleanup_free char *before = got;
+
+		got = xasprintf("%s%s://%s:%u%s%s%s%s%s\n", before,
+		                m->scheme == MIRROR_HTTPS ? "https" : "http", m->host, m->port,
+		                m->base, m->ca ? " ca" : "", m->client_key ? " client" : "",
+		                m->skip_verify ? " any" : "", m->upstream ? " itself" : "");
+	}
+	assert_string_equal(got, want);
+	unlink(path);
+	rmdir(below);
+	rmdir(dir);
+}
+
+static void the_daemon_reads_back_what_is_written(void **arg)
+{
+	cleanup(migrate_hosts_release) struct migrate_hosts hosts = { 0 };
+
+	(void)arg;
+	make_hosts(
+		CRI
+		"[plugins.cri.registry.mirrors.'docker.io']\nendpoint = ['https://m.example/x', 'localhost:5000', 'm2:444/v2']\n"
+		"[plugins.cri.registry.mirrors.'*']\nendpoint = ['http://any', 'http://any']\n"
+		"[plugins.cri.registry.configs.'m2:444'.tls]\nca_file = '/dev/null'\ncert_file = '/dev/null'\nkey_file = '/dev/null'\n"
+		"[plugins.cri.registry.configs.'r.example'.tls]\ninsecure_skip_verify = true\n"
+		"[plugins.cri.registry.headers]\nX-A = ['1', '2']\n",
+		&hosts);
+	assert_int_equal(hosts.count, 4);
+	expect_mirrors(
+		&hosts.all[0], "docker.io",
+		"https://m.example:443/x\nhttp://localhost:5000/v2\nhttps://m2:444/v2 ca client\n"
+		"https://registry-1.docker.io:443/v2 itself\n");
+	expect_mirrors(&hosts.all[1], "else.example",
+	               "http://any:80/v2\nhttps://else.example:443/v2 itself\n");
+	expect_mirrors(&hosts.all[3], "r.example",
+	               "https://r.example:443/v2 any itself\nhttps://r.example:443/v2 itself\n");
+}
+
+static void registries_of_newer_files_are_written_as_well(void **arg)
+{
+	cleanup(migrate_hosts_release) struct migrate_hosts hosts = { 0 };
+
+	(void)arg;
+	make_hosts(
+		"version = 3\n"
+		"[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.old]\nendpoint = ['https://o']\n"
+		"[plugins.'io.containerd.cri.v1.images'.registry.mirrors.new]\nendpoint = ['https://n', 'n']\n",
+		&hosts);
+	assert_int_equal(hosts.count, 1);
+	expect_mirrors(&hosts.all[0], "new", "https://n:443/v2\nhttps://new:443/v2 itself\n");
+}
+
+static void what_the_daemon_could_not_use_is_refused(void **arg)
+{
+	static const struct row rows[] = {
+		{ CRI
+		  "registry.mirrors.r.endpoint = ['https://m']\nregistry.configs.m.tls.ca_file = '/no/such'\n",
+		  "/no/such" },
+		{ CRI
+		  "registry.mirrors.r.endpoint = ['https://m']\nregistry.headers.Host = ['x']\n",
+		  "header Host cannot be configured" },
+		{ CRI "registry.mirrors.r.endpoint = ['https://m:x']\n", "not the URL of a host" },
+	};
+
+	(void)arg;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		cleanup(migrate_hosts_release) struct migrate_hosts hosts = { 0 };
+		struct err err = { .code = CODE_OK };
+
+		make_hosts(rows[i].text, &hosts);
+		assert_int_equal(migrate_host_check(&hosts.all[0], &err), -1);
+		if (!strstr(err.msg, rows[i].record))
+			fail_msg("\"%s\" does not say \"%s\"", err.msg, rows[i].record);
+	}
+}
+
+static void credentials_are_neither_written_nor_shown(void **arg)
+{
+	static const char text[] = CRI
+		"registry.mirrors.r.endpoint = ['https://me:geheim@m/x', 'me:geheim@n']\nregistry.headers.Authorization = ['geheim']\n";
+	cleanup(migrate_hosts_release) struct migrate_hosts hosts = { 0 };
+	cleanup(buf_release) struct buf out = { 0 };
+	struct fixture f;
+
+	(void)arg;
+	make_hosts(text, &hosts);
+	assert_non_null(strstr(hosts.all[0].text, "[host.\"https://m/x\"]"));
+	assert_non_null(strstr(hosts.all[0].text, "[host.\"https://n\"]"));
+	assert_null(strstr(hosts.all[0].text, "me:"));
+	open_fixture(&f, text);
+	buf_init(&out, 1 << 20);
+	assert_int_equal(migrate_report_text(&(struct migrate_report){ .file = "f",
+	                                                               .edit = &f.edit,
+	                                                               .records = &f.records },
+	                                     &out),
+	                 0);
+	assert_null(strstr(out.data, "geheim"));
+	assert_non_null(strstr(out.data, "use image pull secrets"));
+	close_fixture(&f);
+}
+
+static void the_directory_of_hosts_toml_gets_into_the_configuration(void **arg)
+{
+	static const char set[] = CRI "registry.config_path = '/a:/b'\n";
+	static const struct {
+		const char *text, *dir, *conf;
+	} rows[] = {
+		{ CRI, "/mine",
+		  "[registry]\nconfig_path = /mine, /etc/coracle/hosts.d, /etc/containerd/certs.d\n" },
+		{ CRI, "/etc/coracle/hosts.d/", NULL },
+		{ set, "/mine", "[registry]\nconfig_path = /mine, /a:/b\n" },
+		{ set, "/b", "[registry]\nconfig_path = /a:/b\n" },
+	};
+
+	(void)arg;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct fixture f;
+		const struct migrate_records *records = &f.records;
+		struct migrate_conf_count count;
+		struct err err = { .code = CODE_OK };
+		cleanup(buf_release) struct buf out = { 0 };
+
+		buf_init(&out, 1 << 20);
+		open_fixture(&f, rows[i].text);
+		if (migrate_conf(&records, 1, rows[i].dir, &out, &count, &err) < 0)
+			fail_msg("%s", err.msg);
+		if (rows[i].conf)
+			assert_non_null(strstr(out.data, rows[i].conf));
+		else
+			assert_int_equal(count.all, 0);
+		close_fixture(&f);
+	}
+	assert_true(migrate_hosts_default("/etc/containerd/certs.d"));
+	assert_false(migrate_hosts_default("/etc/containerd"));
 }
 
 static void a_registry_that_names_no_directory_is_refused(void **arg)
@@ -443,6 +610,11 @@ int main(void)
 		cmocka_unit_test(a_file_that_has_all_of_it_needs_no_writing),
 		cmocka_unit_test(what_is_written_for_any_configuration_of_the_field_is_read_back),
 		cmocka_unit_test(mirrors_become_hosts_toml_with_their_certificates),
+		cmocka_unit_test(the_daemon_reads_back_what_is_written),
+		cmocka_unit_test(registries_of_newer_files_are_written_as_well),
+		cmocka_unit_test(what_the_daemon_could_not_use_is_refused),
+		cmocka_unit_test(credentials_are_neither_written_nor_shown),
+		cmocka_unit_test(the_directory_of_hosts_toml_gets_into_the_configuration),
 		cmocka_unit_test(a_registry_that_names_no_directory_is_refused),
 		cmocka_unit_test(the_diff_is_what_patch_reads),
 		cmocka_unit_test(the_report_is_json_with_masked_secrets),
