@@ -596,6 +596,21 @@ static void name_plain_handlers(struct migrate_records *records)
 	}
 }
 
+/* The default of record @i is found by itself, but not beside runtimes that another file of coracle configures. */
+static void name_program(struct migrate_records *records, size_t i, const char *section)
+{
+	struct migrate_record *record;
+
+	records->all = xrealloc(records->all, records->count + 1, sizeof(*records->all));
+	record = &records->all[records->count++];
+	*record = records->all[i];
+	record->path = xmemdup(record->path, record->nparts * sizeof(*record->path));
+	record->section = xstrdup(section);
+	record->key = xstrdup("path");
+	record->text = xstrdup(records->all[i].text);
+	record->note = NULL;
+}
+
 /* A default that no handler answers to would keep the daemon from starting. */
 static void settle_default(struct migrate_records *records)
 {
@@ -611,9 +626,12 @@ static void settle_default(struct migrate_records *records)
 		    !streq(record->key, "default"))
 			continue;
 		section = xasprintf("runtime %s", record->text);
-		if (has_path_for(records, section) ||
-		    (!any && (streq(record->text, RUNC) || streq(record->text, "crun"))))
+		if (has_path_for(records, section))
 			continue;
+		if (!any && (streq(record->text, RUNC) || streq(record->text, "crun"))) {
+			name_program(records, i, section);
+			continue;
+		}
 		record->action = MIGRATE_NONE;
 		set_note(record, "no OCI runtime is known for %s", record->text);
 	}

@@ -201,6 +201,17 @@ new_files_are_found_by_the_daemon_and_written_once() {
 	cmp conf.d/50.conf before
 }
 
+what_is_written_beside_other_configuration_passes_check() {
+	local file
+	mkdir conf.d
+	printf '[runtime mine]\npath = crun\n' >conf
+	for file in "$configs"/*.toml; do
+		rm -f conf.d/50.conf
+		migrate -q -o /dev/null --conf-out=conf.d/50.conf "$file"
+		"$coracle" check -t --strict -c conf
+	done
+}
+
 mirrors_are_found_again_by_the_daemon() {
 	local in='[plugins.cri.registry]\nmirrors.r.endpoint = ["https://m"]\nconfigs.m.tls.ca_file = "'$PWD'/ca"\n'
 	# shellcheck disable=SC2059 # \n

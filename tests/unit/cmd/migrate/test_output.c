@@ -235,6 +235,17 @@ static void settings_of_this_version_are_written_and_later_ones_noted(void **arg
 	assert_int_equal(count.later, 1);
 }
 
+/* Whatever runtimes the administrator has configured already. */
+static void a_default_brings_its_runtime_along(void **arg)
+{
+	struct migrate_conf_count count;
+	cleanup_free char *conf = conf_of(CRI "containerd.default_runtime_name = 'runc'\n", &count);
+
+	(void)arg;
+	assert_non_null(strstr(conf, "[runtime]\ndefault = runc\n\n[runtime runc]\npath = runc\n"));
+	assert_int_equal(count.all, 2);
+}
+
 static void what_stays_in_the_file_is_no_reason_to_write_one(void **arg)
 {
 	struct migrate_conf_count count;
@@ -606,6 +617,7 @@ int main(void)
 		cmocka_unit_test(a_default_needs_a_runtime_that_answers_to_it),
 		cmocka_unit_test(runtimes_that_disagree_about_systemd_are_not_decided_for),
 		cmocka_unit_test(settings_of_this_version_are_written_and_later_ones_noted),
+		cmocka_unit_test(a_default_brings_its_runtime_along),
 		cmocka_unit_test(what_stays_in_the_file_is_no_reason_to_write_one),
 		cmocka_unit_test(a_file_that_has_all_of_it_needs_no_writing),
 		cmocka_unit_test(what_is_written_for_any_configuration_of_the_field_is_read_back),
