@@ -296,7 +296,8 @@ static void read_work(struct run *run, struct work *work, const char *name)
 		fail_work(run, work);
 		return;
 	}
-	migrate_records(&work->edit, work->file.path, &work->records);
+	if (run->opt.report || run->opt.conf_out)
+		migrate_records(&work->edit, work->file.path, &work->records);
 }
 
 /* Is a containerd listening there? A full backlog says so as well. */

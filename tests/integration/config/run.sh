@@ -191,11 +191,11 @@ case_journal_segment_size() {
 		start '[journal]' 'segment_size = 1MiB' && [ "$(stat -c %s "$dir"/r/journal/segment-* | sort -u)" = 1048576 ]
 }
 case_journal_keep() { # more than 1 MiB of records: containers with a long command
-	local keep i long
+	local keep long
 	long=$(printf 'x%.0s' {1..60000})
 	for keep in 64MiB 1MiB; do
 		start '[journal]' "keep = $keep" 'segment_size = 256KiB' && ctl import "$dir/image.tar" || return 1
-		for i in $(seq 20); do
+		for _ in $(seq 20); do
 			! ctl run --host-network --rm test.local/self:1 /coracle version "$long" >/dev/null 2>&1 || return 1
 		done
 		ls "$dir/r/journal" >"$dir/out"
