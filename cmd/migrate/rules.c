@@ -43,7 +43,7 @@ static const struct rule rules[] = {
 	CONF("image_pull_progress_timeout", AS_TEXT, "image", "pull_progress_timeout", "5m0s"),
 	CONF("image_pull_with_sync_fs", AS_BOOL, "image", "sync_fs", "false"),
 	CONF("max_concurrent_downloads", AS_INT, "image", "max_concurrent_downloads", "3"),
-	CONF("ignore_deprecation_warnings", AS_LIST, "cri", "ignore_deprecations", ""),
+	CONF_NOTE("ignore_deprecation_warnings", AS_LIST, "cri", "ignore_deprecations", "", "these ids are containerd's; ours are those of coracle check"),
 	OTHER("disable_proc_mount", MIGRATE_OBSOLETE, "for Kubernetes 1.11 and older"),
 	OTHER("disable_cgroup", MIGRATE_OBSOLETE, "pods always have cgroups"),
 	CONF("systemd_cgroup", AS_SYSTEMD, "cgroup", "manager", ""),

@@ -24,6 +24,16 @@ static void items_cover_every_byte(const struct toml *toml, const uint8_t *data)
 	ensure(at == toml->len);
 }
 
+/* A mirror may be none that the daemon takes, but it never gets lost. Certificates would be files of this machine. */
+static void no_mirror_gets_lost(const struct migrate_host *host)
+{
+	struct err err = { .code = CODE_OK };
+
+	if (!strstr(host->text, "  ca = ") && !strstr(host->text, "  client = ") &&
+	    migrate_host_check(host, &err) < 0)
+		ensure(err.code == CODE_INVALID_ARGUMENT);
+}
+
 static void outputs_are_readable(const struct migrate_edit *edit)
 {
 	struct migrate_records records;
@@ -41,6 +51,8 @@ static void outputs_are_readable(const struct migrate_edit *edit)
 	if (migrate_hosts(edit, &hosts, &err) < 0)
 		ensure(err.code == CODE_RESOURCE_EXHAUSTED ||
 		       strstr(err.msg, "the new hosts.toml") == NULL);
+	for (size_t i = 0; i < hosts.count; i++)
+		no_mirror_gets_lost(&hosts.all[i]);
 	buf_clear(&out);
 	ensure(migrate_diff(edit, "f", &out) == 0);
 	ensure((out.len > 0) == (edit->ncuts > 0));
