@@ -57,7 +57,7 @@ static const struct config_key keys[] = {
 	  .flag = "--log-level", .reloadable = true,
 	  .doc = "The least important kind of message that is logged.",
 	  .offset = AT(log_level) },
-	{ .section = "cri", .name = "ignore_deprecations", .type = CONFIG_LIST, .dflt = "",
+	{ .section = "cri", .name = "ignore_deprecations", .type = CONFIG_LIST, .dflt = "", .reloadable = true,
 	  .doc = "Deprecations that the condition CoracleHasNoDeprecationWarnings does not show, by their ids: config.deprecated, "
 		 "cgroup.version. They are logged at start all the same.",
 	  .offset = AT(ignore_deprecations) },
