@@ -167,8 +167,10 @@ snapshot_on_host() {
 
 # --- live
 
+# This machine may have cgroup v1.
+no_deprecations=$'[cri]\nignore_deprecations = cgroup.version\n'
 live() { # CASE: with a daemon that has a network of its own
-	mkdir -p "$dir/net.d" && printf '[cni]\nbuiltin = no\nconf_dir = %s\n[journal]\nsegment_size = 64K\nkeep = 64K\n' "$dir/net.d" >"$dir/live.conf"
+	mkdir -p "$dir/net.d" && printf '[cni]\nbuiltin = no\nconf_dir = %s\n[journal]\nsegment_size = 64K\nkeep = 64K\n%s' "$dir/net.d" "$no_deprecations" >"$dir/live.conf"
 	echo '{"cniVersion":"0.4.0","name":"live","plugins":[{"type":"bridge","bridge":"live0","ipam":{"type":"host-local"}}]}' >"$dir/net.d/1.conflist"
 	on_host -c "$dir/live.conf" live
 	start_daemon -c "$dir/live.conf" && import && "$1"
@@ -227,7 +229,8 @@ a_full_disk_and_an_unwritable_root_are_named() {
 # A daemon at work is neither disturbed nor defamed.
 a_busy_daemon_has_no_faults() {
 	local n rc=0
-	on_host state fsck live && start_daemon && import || return
+	printf %s "$no_deprecations" >"$dir/quiet.conf"
+	on_host state fsck live && start_daemon -c "$dir/quiet.conf" && import || return
 	for n in $(seq 12); do
 		ctl run --rm $image sh -c 'exit 0' || rc=1
 	done &
