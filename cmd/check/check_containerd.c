@@ -440,7 +440,8 @@ static bool look_at_bin_dirs(const struct containerd_conf *conf, struct check_ou
 		       dirs = containerd_find(conf, "cni/bin_dirs");
 	const struct toml_value *first =
 		toml_count(dirs.value) == 1 ? toml_item_at(dirs.value, 0) : NULL;
-	bool is_default = toml_is(first, TOML_STRING) && str_eq_c(first->string, "/opt/cni/bin");
+	bool is_default =
+		first && toml_is(first, TOML_STRING) && str_eq_c(first->string, "/opt/cni/bin");
 
 	if (!setting_is_text(dir) || !toml_count(dirs.value) || is_default)
 		return true;
