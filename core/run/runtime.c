@@ -479,18 +479,45 @@ static void choose_default(struct runtime *runtime, const char *name)
 	}
 }
 
+static bool has_dir(const char *path, struct str dir)
+{
+	struct str rest = str_of(path), part;
+
+	while (rest.len > 0) {
+		str_cut(rest, ':', &part, &rest);
+		if (str_eq(part, dir))
+			return true;
+	}
+	return false;
+}
+
+/* Our PATH, and behind it the usual directories that are not in it. */
+static char *search_path(void)
+{
+	struct str rest = str_of(usual_path), dir;
+	char *path = xstrdup(or_empty(getenv("PATH")));
+
+	while (rest.len > 0) {
+		cleanup_free char *before = NULL;
+
+		str_cut(rest, ':', &dir, &rest);
+		if (has_dir(path, dir))
+			continue;
+		before = path;
+		path = xasprintf("%s%s" STR_FMT, path, *path ? ":" : "", STR_ARG(dir));
+	}
+	return path;
+}
+
 struct runtime *runtime_new(const struct runtime_args *args)
 {
 	struct runtime *runtime = xcalloc(1, sizeof(*runtime));
-	const char *env = getenv("PATH");
 
 	ensure(args->loop && args->config && args->state && args->state[0] == '/');
 	*runtime = (struct runtime){
 		.loop = args->loop,
 		.root = xasprintf("%s/runtime", args->state),
-		.path = args->path ? xstrdup(args->path)
-		                   : xasprintf("%s%s%s", or_empty(env), env && env[0] ? ":" : "",
-		                               usual_path),
+		.path = args->path ? xstrdup(args->path) : search_path(),
 		.cache_path = xstrdup(args->cache),
 		.probe_ms = args->probe_ms > 0 ? args->probe_ms : PROBE_MS,
 	};

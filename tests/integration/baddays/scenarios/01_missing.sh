@@ -8,11 +8,11 @@ without_a_runtime_reads_work_and_one_installed_later_is_used() { # scenario
 	# a mount namespace of its own, in which both programs are something else
 	enter=(unshare -m sh -c 'for p in crun runc; do p=$(command -v $p) && mount --bind /dev/null "$p"; done; exec "$@"' sh)
 	start PATH=/usr/sbin:/usr/bin
-	expect Status "$(condition Runtime)" "RuntimeReady False *neither crun nor runc was found in /usr/sbin:/usr/bin*"
+	expect Status "$(condition Runtime)" "RuntimeReady False *neither crun nor runc was found in /usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/sbin:/bin*"
 	expect "pods that can be listed" "$(cri pods)" ""
 	image
 	refused "UNAVAILABLE *neither crun nor runc was found in *" pod early
-	nsenter -t "$daemon" -m umount "$(command -v crun)"
+	nsenter -t "$daemon" -m -r umount "$(command -v crun)"
 	within 15 ready Runtime || fail "crun was not noticed"
 	p=$(pod late)
 	c=$(running "$p" late true)
