@@ -33,7 +33,7 @@
 #define STATUS_TROUBLE 2
 #define MAX_TEXT       (64u << 20)
 #define CONF_MODE      0640
-#define HOSTS_MODE     0644
+#define HOSTS_MODE     0640 /* headers may be credentials */
 
 static const char usage[] =
 	"usage: coracle migrate-config [OPTION...] [FILE...]\n"

@@ -220,7 +220,7 @@ mirrors_are_found_again_by_the_daemon() {
 	cmp f before && [ ! -e c ] && [ ! -e hosts ]
 	touch ca
 	fails_with 0 "hosts.toml written for 2 registries" migrate --conf-out=c --hosts-out="$PWD/hosts" f
-	[ ! -s f ] && [ "$(stat -c %a hosts/r/hosts.toml)" = 644 ]
+	[ ! -s f ] && [ "$(stat -c %a hosts/r/hosts.toml)" = 640 ]
 	"$coracle" check -t --strict -c c
 	"$coracle" check --print-config -c c | grep -q "^config_path = $PWD/hosts, /etc/coracle/hosts.d, /etc/containerd/certs.d #"
 	cp before f
