@@ -32,38 +32,6 @@ static bool is_conf(const char *name)
 	                          ends_with(name, ".json"));
 }
 
-/* The file that is used: the first in byte order. Heap; NULL: there is none. */
-static char *first_conf(const struct check_ctx *ctx)
-{
-	cleanup_free char *dir = check_path(ctx, ctx->config->cni_conf_dir);
-	cleanup(strv_free) char **names = NULL;
-
-	if (fsx_list(AT_FDCWD, dir, &names) < 0)
-		return NULL;
-	for (size_t i = 0; names[i]; i++)
-		if (is_conf(names[i]))
-			return xasprintf("%s/%s", dir, names[i]);
-	return NULL;
-}
-
-static void conf_dir(const struct check_ctx *ctx, struct check_out *out)
-{
-	cleanup_free char *file = first_conf(ctx);
-
-	if (file) {
-		check_ok(out, NULL, "%s", file);
-	} else if (ctx->config->cni_builtin) {
-		check_ok(out, NULL, "%s holds no network: the built-in one is used",
-		         ctx->config->cni_conf_dir);
-	} else {
-		check_warn(
-			out, NULL,
-			"%s holds no network, and the built-in one is off: the node is not ready",
-			ctx->config->cni_conf_dir);
-		check_hint(out, "install a network add-on, or set [cni] builtin = true");
-	}
-}
-
 static struct netconf *read_conf(const char *file, struct err *err)
 {
 	struct netconf *conf = NULL;
@@ -74,6 +42,60 @@ static struct netconf *read_conf(const char *file, struct err *err)
 	    netconf_parse(file, text, len, &conf, err) < 0)
 		return NULL;
 	return conf;
+}
+
+/*
+ * The network of the first file in byte order that is one, as for the daemon; NULL: none of *@ret_files. What is wrong with those
+ * before it is reported to @out (unless NULL) as @broken.
+ */
+static struct netconf *configured(const struct check_ctx *ctx, size_t *ret_files,
+                                  struct check_out *out, enum check_status broken)
+{
+	cleanup_free char *dir = check_path(ctx, ctx->config->cni_conf_dir);
+	cleanup(strv_free) char **names = NULL;
+
+	*ret_files = 0;
+	if (fsx_list(AT_FDCWD, dir, &names) < 0)
+		return NULL;
+	for (size_t i = 0; names[i]; i++) {
+		cleanup_free char *file = xasprintf("%s/%s", dir, names[i]);
+		struct netconf *network;
+		struct err err;
+
+		if (!is_conf(names[i]))
+			continue;
+		++*ret_files;
+		network = read_conf(file, &err);
+		if (network)
+			return network;
+		if (!out)
+			continue;
+		check_report(out, broken, names[i], "%s", err.msg);
+		check_source(out, file, 0);
+		check_hint(out, broken == CHECK_WARN
+		                        ? "mend it, or move it away: the daemon uses the next file"
+		                        : "mend it, or move it away");
+	}
+	return NULL;
+}
+
+static void conf_dir(const struct check_ctx *ctx, struct check_out *out)
+{
+	size_t files;
+	cleanup(netconf_free) struct netconf *network = configured(ctx, &files, NULL, CHECK_SKIP);
+
+	if (files > 0) {
+		check_ok(out, NULL, "%s", network ? network->file : ctx->config->cni_conf_dir);
+	} else if (ctx->config->cni_builtin) {
+		check_ok(out, NULL, "%s holds no network: the built-in one is used",
+		         ctx->config->cni_conf_dir);
+	} else {
+		check_warn(
+			out, NULL,
+			"%s holds no network, and the built-in one is off: the node is not ready",
+			ctx->config->cni_conf_dir);
+		check_hint(out, "install a network add-on, or set [cni] builtin = true");
+	}
 }
 
 static struct netconf *builtin_network(const struct check_ctx *ctx, struct err *err)
@@ -90,39 +112,37 @@ static struct netconf *builtin_network(const struct check_ctx *ctx, struct err *
 /* The network that pods get; NULL after a report. What the running kernel has to say in the built-in one is unknown elsewhere. */
 static struct netconf *find_network(const struct check_ctx *ctx, struct check_out *out)
 {
-	cleanup_free char *file = first_conf(ctx);
-	struct netconf *network = NULL;
+	size_t files;
+	struct netconf *network = configured(ctx, &files, NULL, CHECK_SKIP);
 	struct err err = { .code = CODE_OK };
 
-	if (!file && (!ctx->config->cni_builtin || *ctx->sysroot)) {
+	if (network)
+		return network;
+	if (files > 0) {
+		check_skip(out, NULL, "the network's configuration is broken");
+		return NULL;
+	}
+	if (!ctx->config->cni_builtin || *ctx->sysroot) {
 		check_skip(out, NULL, "no network is configured");
 		return NULL;
 	}
-	network = file ? read_conf(file, &err) : builtin_network(ctx, &err);
+	network = builtin_network(ctx, &err);
 	if (!network)
-		check_skip(out, NULL, "the network's configuration is broken: %s", err.msg);
+		check_skip(out, NULL, "%s", err.msg);
 	return network;
 }
 
 static void conf(const struct check_ctx *ctx, struct check_out *out)
 {
-	cleanup_free char *file = first_conf(ctx);
-	cleanup(netconf_free) struct netconf *network = NULL;
-	struct err err = { .code = CODE_OK };
+	size_t files;
+	cleanup(netconf_free) struct netconf *network = configured(ctx, &files, NULL, CHECK_SKIP);
 
-	if (!file) {
-		check_skip(out, NULL, "no network is configured");
-		return;
-	}
-	network = read_conf(file, &err);
-	if (network) {
+	netconf_free(configured(ctx, &files, out, network ? CHECK_WARN : CHECK_FAIL));
+	if (network)
 		check_ok(out, NULL, "network %s, version %s, %zu plugins", network->name,
 		         network->version, netconf_count(network));
-		return;
-	}
-	check_fail(out, NULL, "%s", err.msg);
-	check_source(out, file, 0);
-	check_hint(out, "mend it, or move it away: the next file is used then");
+	else if (files == 0)
+		check_skip(out, NULL, "no network is configured");
 }
 
 /* --- plugins */
@@ -244,6 +264,7 @@ static void versions(const struct check_ctx *ctx, struct check_out *out)
 	cleanup(netconf_free) struct netconf *network = find_network(ctx, out);
 	const char *types[MAX_TYPES + 1];
 	struct err err = { .code = CODE_OK };
+	size_t asked = 0;
 	bool fine = true;
 
 	if (!network)
@@ -252,13 +273,18 @@ static void versions(const struct check_ctx *ctx, struct check_out *out)
 	for (size_t i = 0; types[i] && !err_is(&err, CODE_DEADLINE_EXCEEDED); i++) {
 		cleanup_free char *path = find_plugin(ctx, types[i]);
 
-		if (!path || ask_version(path, network->version, &err))
-			continue; /* one that is missing is of cni.plugins */
+		if (!path)
+			continue; /* cni.plugins tells */
+		asked++;
+		if (ask_version(path, network->version, &err))
+			continue;
 		check_warn(out, types[i], "%s", err.msg);
 		check_hint(out, "update the CNI plugins, or lower cniVersion in %s", network->file);
 		fine = false;
 	}
-	if (fine)
+	if (asked == 0)
+		check_skip(out, NULL, "no plugin is there to be asked");
+	else if (fine)
 		check_ok(out, NULL, "all plugins speak version %s", network->version);
 }
 

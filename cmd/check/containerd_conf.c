@@ -52,7 +52,7 @@ static bool add_file(struct containerd_conf *conf, const char *path, struct chec
 	const struct toml_value *version;
 	struct stat st = { .st_dev = 0 };
 	struct toml *toml;
-	size_t len;
+	size_t len = 0;
 
 	if (stat(path, &st) == 0 && is_known(conf, &st))
 		return true;

@@ -201,7 +201,11 @@ case_storage_dirs() { flips storage.dirs "chmod 0777 '$f/var/lib/coracle'" "chmo
 case_storage_overlay_opts() { edit storage.overlay-opts sys/module/overlay/parameters/metacopy 's/N/Y/'; }
 case_oci_path() { without oci.path usr/bin/crun && flips oci.path "chmod 0777 '$f/usr/bin/crun'" "chmod 0755 '$f/usr/bin/crun'"; }
 case_cni_conf_dir() { printf '[cni]\nbuiltin = no\n' >>"$f/$conf" && without cni.conf-dir etc/cni/net.d/10-k8s.conflist; }
-case_cni_conf() { edit cni.conf etc/cni/net.d/10-k8s.conflist 's/"plugins"/"plugs"/'; }
+case_cni_conf() {
+	edit cni.conf etc/cni/net.d/10-k8s.conflist 's/"plugins"/"plugs"/' || return
+	# the daemon goes on to the next file, and so does what looks at the network
+	flips cni.conf "echo '{' >'$f/etc/cni/net.d/05-half.conf'; says 'the daemon uses the next file'" "rm '$f/etc/cni/net.d/05-half.conf'"
+}
 case_cni_plugins() { without cni.plugins opt/cni/bin/host-local; }
 case_cni_subnet() {
 	append cni.subnet proc/net/route 'tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\n' &&
