@@ -231,6 +231,9 @@ static void run_forked(const struct check_group *group, const struct check *chec
 	if (WIFSIGNALED(status)) {
 		snprintf(what, sizeof(what), "the check was killed by signal %d", WTERMSIG(status));
 		add(reports, group, check, CHECK_FAIL, what, NULL);
+	} else if (WEXITSTATUS(status) != 0) {
+		snprintf(what, sizeof(what), "the check ended with status %d", WEXITSTATUS(status));
+		add(reports, group, check, CHECK_FAIL, what, NULL);
 	} else if (reports->count == before) {
 		add(reports, group, check, CHECK_SKIP, "nothing to look at", NULL);
 	}

@@ -18,9 +18,10 @@ static const struct check_group group = { "test", NULL, 0 };
 static void run_fn(struct check_reports *reports, unsigned int needs, const char *sysroot,
                    void (*fn)(const struct check_ctx *ctx, struct check_out *out))
 {
-	const struct check check = { "test.it", CHECK_FAIL, needs, fn };
+	static struct check check; /* reports point to it */
 	const struct check_ctx ctx = { .sysroot = sysroot };
 
+	check = (struct check){ "test.it", CHECK_FAIL, needs, fn };
 	check_run(&group, &check, &ctx, reports);
 }
 
@@ -59,6 +60,13 @@ static void crashes(const struct check_ctx *ctx, struct check_out *out)
 	raise(SIGSEGV);
 }
 
+static void leaves(const struct check_ctx *ctx, struct check_out *out)
+{
+	(void)ctx;
+	(void)out;
+	_exit(3);
+}
+
 static void a_crash_is_that_checks_failure(void **arg)
 {
 	cleanup(check_reports_release) struct check_reports reports = { .count = 0 };
@@ -68,6 +76,9 @@ static void a_crash_is_that_checks_failure(void **arg)
 	assert_int_equal(reports.count, 2);
 	assert_int_equal(reports.all[1].status, CHECK_FAIL);
 	assert_string_equal(reports.all[1].message, "the check was killed by signal 11");
+	run_fn(&reports, 0, "", leaves);
+	assert_int_equal(reports.all[2].status, CHECK_FAIL);
+	assert_string_equal(reports.all[2].message, "the check ended with status 3");
 }
 
 static void says_nothing(const struct check_ctx *ctx, struct check_out *out)
