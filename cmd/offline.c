@@ -89,6 +89,20 @@ void offline_release(struct offline *offline)
 	state_free(take_ptr(offline->state));
 }
 
+void offline_journal_json(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+                          const struct journal_report *load)
+{
+	yyjson_mut_obj_add_uint(doc, obj, "last_seq", load->last_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "synced_seq", load->synced_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "snapshot_seq", load->snapshot_seq);
+	yyjson_mut_obj_add_uint(doc, obj, "records", load->records);
+	yyjson_mut_obj_add_uint(doc, obj, "segments", load->segments);
+	yyjson_mut_obj_add_uint(doc, obj, "torn_records", load->torn_records);
+	yyjson_mut_obj_add_uint(doc, obj, "torn_bytes", load->torn_bytes);
+	if (load->damage[0])
+		yyjson_mut_obj_add_strcpy(doc, obj, "damage", load->damage);
+}
+
 /* --- a daemon that runs */
 
 /* Does process @pid have the file open? Locks are not tried: even a failing one could get in a starting daemon's way. */

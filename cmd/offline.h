@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include <yyjson.h>
+
 #include "core/base/attr.h"
 #include "core/base/err.h"
 #include "core/config/config.h"
@@ -41,6 +43,9 @@ struct offline {
 NODISCARD int offline_read(const char *root, const struct config *config, bool damaged,
                            struct offline *ret, struct err *err);
 void offline_release(struct offline *offline);
+/* What reading the journal told, into @obj. */
+void offline_journal_json(yyjson_mut_doc *doc, yyjson_mut_val *obj,
+                          const struct journal_report *load);
 
 /* The daemon that holds @root; 0: none that can be seen (those of others cannot be seen without rights). */
 pid_t offline_daemon(const char *root);

@@ -205,22 +205,6 @@ static int report_text(const struct recover *r)
 	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
-static void json_journal(yyjson_mut_doc *doc, yyjson_mut_val *root,
-                         const struct journal_report *load)
-{
-	yyjson_mut_val *obj = yyjson_mut_obj_add_obj(doc, root, "journal");
-
-	yyjson_mut_obj_add_uint(doc, obj, "last_seq", load->last_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "synced_seq", load->synced_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "snapshot_seq", load->snapshot_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "records", load->records);
-	yyjson_mut_obj_add_uint(doc, obj, "segments", load->segments);
-	yyjson_mut_obj_add_uint(doc, obj, "torn_records", load->torn_records);
-	yyjson_mut_obj_add_uint(doc, obj, "torn_bytes", load->torn_bytes);
-	if (load->damage[0])
-		yyjson_mut_obj_add_strcpy(doc, obj, "damage", load->damage);
-}
-
 /* @lines: what the report's lines are called: what will be, or what was done. */
 static int report_json(const struct recover *r, const char *lines)
 {
@@ -236,7 +220,7 @@ static int report_json(const struct recover *r, const char *lines)
 	yyjson_mut_obj_add_str(doc, root, "home", home_name(r->engine.home));
 	if (daemon)
 		yyjson_mut_obj_add_int(doc, root, "daemon_pid", daemon);
-	json_journal(doc, root, &r->engine.load);
+	offline_journal_json(doc, yyjson_mut_obj_add_obj(doc, root, "journal"), &r->engine.load);
 	yyjson_mut_obj_add_val(doc, root, "state", dump_state(r->engine.state, doc));
 	arr = yyjson_mut_obj_add_arr(doc, root, lines);
 	list_for_each(l, &report->lines) {

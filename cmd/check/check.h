@@ -32,8 +32,7 @@ enum check_status { CHECK_OK = 1, CHECK_WARN, CHECK_FAIL, CHECK_SKIP };
 enum check_needs {
 	CHECK_HOST = 1 << 0,  /* the running kernel: skipped under --sysroot */
 	CHECK_ROOT = 1 << 1,  /* rights: skipped without */
-	CHECK_ASKED = 1 << 2, /* runs only when it is asked for */
-	CHECK_NAMED = 1 << 3, /* runs only when its id is given, or with -v */
+	CHECK_NAMED = 1 << 2, /* runs only when its id is given, or with -v */
 };
 
 struct check_reports;

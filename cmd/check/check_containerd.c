@@ -696,16 +696,16 @@ static void deprecated(const struct check_ctx *ctx, struct check_out *out)
 }
 
 static const struct check checks[] = {
-	{ "containerd.syntax", CHECK_FAIL, CHECK_ASKED, syntax },
-	{ "containerd.version", CHECK_FAIL, CHECK_ASKED, version },
-	{ "containerd.lists", CHECK_FAIL, CHECK_ASKED, lists },
-	{ "containerd.plugin-names", CHECK_WARN, CHECK_ASKED, plugin_names },
-	{ "containerd.unknown", CHECK_WARN, CHECK_ASKED, unknown },
-	{ "containerd.imports", CHECK_FAIL, CHECK_ASKED, imports },
-	{ "containerd.server", CHECK_FAIL, CHECK_ASKED, server },
-	{ "containerd.runtime", CHECK_FAIL, CHECK_ASKED, runtime },
-	{ "containerd.registry", CHECK_FAIL, CHECK_ASKED, registry },
-	{ "containerd.deprecated", CHECK_WARN, CHECK_ASKED, deprecated },
+	{ "containerd.syntax", CHECK_FAIL, 0, syntax },
+	{ "containerd.version", CHECK_FAIL, 0, version },
+	{ "containerd.lists", CHECK_FAIL, 0, lists },
+	{ "containerd.plugin-names", CHECK_WARN, 0, plugin_names },
+	{ "containerd.unknown", CHECK_WARN, 0, unknown },
+	{ "containerd.imports", CHECK_FAIL, 0, imports },
+	{ "containerd.server", CHECK_FAIL, 0, server },
+	{ "containerd.runtime", CHECK_FAIL, 0, runtime },
+	{ "containerd.registry", CHECK_FAIL, 0, registry },
+	{ "containerd.deprecated", CHECK_WARN, 0, deprecated },
 };
 
 const struct check_group check_group_containerd = { "containerd", checks, ARRAY_SIZE(checks) };

@@ -410,13 +410,10 @@ static void orphans(const struct check_ctx *ctx, struct check_out *out)
 }
 
 static const struct check checks[] = {
-	{ "fsck.config", CHECK_FAIL, CHECK_ASKED, config },
-	{ "fsck.manifest", CHECK_FAIL, CHECK_ASKED, manifest },
-	{ "fsck.chain", CHECK_FAIL, CHECK_ASKED, chain },
-	{ "fsck.layer", CHECK_FAIL, CHECK_ASKED, layer },
-	{ "fsck.meta", CHECK_FAIL, CHECK_ASKED, meta },
-	{ "fsck.snapshot", CHECK_FAIL, CHECK_ASKED, snapshot },
-	{ "fsck.orphans", CHECK_WARN, CHECK_ASKED, orphans },
+	{ "fsck.config", CHECK_FAIL, 0, config },   { "fsck.manifest", CHECK_FAIL, 0, manifest },
+	{ "fsck.chain", CHECK_FAIL, 0, chain },     { "fsck.layer", CHECK_FAIL, 0, layer },
+	{ "fsck.meta", CHECK_FAIL, 0, meta },       { "fsck.snapshot", CHECK_FAIL, 0, snapshot },
+	{ "fsck.orphans", CHECK_WARN, 0, orphans },
 };
 
 const struct check_group check_group_fsck = { "fsck", checks, ARRAY_SIZE(checks) };

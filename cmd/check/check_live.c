@@ -242,10 +242,10 @@ static void lists(const struct check_ctx *ctx, struct check_out *out)
 }
 
 static const struct check checks[] = {
-	{ "live.version", CHECK_FAIL, CHECK_ASKED | CHECK_HOST, version },
-	{ "live.images", CHECK_FAIL, CHECK_ASKED | CHECK_HOST, images },
-	{ "live.conditions", CHECK_FAIL, CHECK_ASKED | CHECK_HOST, conditions },
-	{ "live.lists", CHECK_FAIL, CHECK_ASKED | CHECK_HOST, lists },
+	{ "live.version", CHECK_FAIL, CHECK_HOST, version },
+	{ "live.images", CHECK_FAIL, CHECK_HOST, images },
+	{ "live.conditions", CHECK_FAIL, CHECK_HOST, conditions },
+	{ "live.lists", CHECK_FAIL, CHECK_HOST, lists },
 };
 
 const struct check_group check_group_live = { "live", checks, ARRAY_SIZE(checks) };

@@ -52,7 +52,6 @@ static int dump_offline(struct ctl *ctl)
 {
 	const struct config *config = ctl_config(ctl);
 	cleanup(offline_release) struct offline offline = { 0 };
-	const struct journal_report *load = &offline.load;
 	cleanup_free char *dir = NULL;
 	struct err err = { 0 };
 	yyjson_mut_doc *doc;
@@ -69,13 +68,7 @@ static int dump_offline(struct ctl *ctl)
 	yyjson_mut_obj_add_val(doc, root, "state", dump_state(offline.state, doc));
 	obj = yyjson_mut_obj_add_obj(doc, root, "journal");
 	yyjson_mut_obj_add_strcpy(doc, obj, "directory", dir);
-	yyjson_mut_obj_add_uint(doc, obj, "last_seq", load->last_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "synced_seq", load->synced_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "snapshot_seq", load->snapshot_seq);
-	yyjson_mut_obj_add_uint(doc, obj, "records", load->records);
-	yyjson_mut_obj_add_uint(doc, obj, "torn_records", load->torn_records);
-	if (load->damage[0])
-		yyjson_mut_obj_add_strcpy(doc, obj, "damage", load->damage);
+	offline_journal_json(doc, obj, &offline.load);
 	return ctl_print_json(ctl, doc, root, true);
 }
 

@@ -33,8 +33,6 @@
 #define OOM_ADJ_MIN          (-1000)
 #define OOM_ADJ_MAX          1000
 
-static const char usual_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 struct probe;
 
 struct runtime {
@@ -479,36 +477,6 @@ static void choose_default(struct runtime *runtime, const char *name)
 	}
 }
 
-static bool has_dir(const char *path, struct str dir)
-{
-	struct str rest = str_of(path), part;
-
-	while (rest.len > 0) {
-		str_cut(rest, ':', &part, &rest);
-		if (str_eq(part, dir))
-			return true;
-	}
-	return false;
-}
-
-/* Our PATH, and behind it the usual directories that are not in it. */
-static char *search_path(void)
-{
-	struct str rest = str_of(usual_path), dir;
-	char *path = xstrdup(or_empty(getenv("PATH")));
-
-	while (rest.len > 0) {
-		cleanup_free char *before = NULL;
-
-		str_cut(rest, ':', &dir, &rest);
-		if (has_dir(path, dir))
-			continue;
-		before = path;
-		path = xasprintf("%s%s" STR_FMT, path, *path ? ":" : "", STR_ARG(dir));
-	}
-	return path;
-}
-
 struct runtime *runtime_new(const struct runtime_args *args)
 {
 	struct runtime *runtime = xcalloc(1, sizeof(*runtime));
@@ -517,7 +485,7 @@ struct runtime *runtime_new(const struct runtime_args *args)
 	*runtime = (struct runtime){
 		.loop = args->loop,
 		.root = xasprintf("%s/runtime", args->state),
-		.path = args->path ? xstrdup(args->path) : search_path(),
+		.path = args->path ? xstrdup(args->path) : runtime_search_path(getenv("PATH")),
 		.cache_path = xstrdup(args->cache),
 		.probe_ms = args->probe_ms > 0 ? args->probe_ms : PROBE_MS,
 	};

@@ -158,6 +158,8 @@ bool runtime_error_is_unknown(const char *text);
 bool runtime_error_is_ended(const char *text);
 /* "1.8.1", "1.2.0-rc.1", "1.1.5+ds1" -> 1008001, ...; 0 when it does not begin like a version. */
 uint32_t runtime_version_number(struct str text);
+/* Where programs are looked up: the directories of @env (PATH, or NULL), then the usual ones that are not among them; heap. */
+NODISCARD char *runtime_search_path(const char *env);
 /* First line of --version: "crun version 1.8.1". */
 NODISCARD int runtime_parse_version(struct str text, struct runtime_info *info, struct err *err);
 /* The JSON of `features`. A missing member leaves what the version said. */

@@ -444,3 +444,35 @@ bool runtime_error_is_ended(const char *text)
 	       has(text, "No such process") || has(text, "no such process") ||
 	       has(text, "is not running");
 }
+
+/* ------------------------------------------------------------------------------------------------------- search path */
+
+static bool has_dir(const char *path, struct str dir)
+{
+	struct str rest = str_of(path), part;
+
+	while (rest.len > 0) {
+		str_cut(rest, ':', &part, &rest);
+		if (str_eq(part, dir))
+			return true;
+	}
+	return false;
+}
+
+char *runtime_search_path(const char *env)
+{
+	static const char usual[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	struct str rest = str_of(usual), dir;
+	char *path = xstrdup(or_empty(env));
+
+	while (rest.len > 0) {
+		cleanup_free char *before = NULL;
+
+		str_cut(rest, ':', &dir, &rest);
+		if (has_dir(path, dir))
+			continue;
+		before = path;
+		path = xasprintf("%s%s" STR_FMT, path, *path ? ":" : "", STR_ARG(dir));
+	}
+	return path;
+}

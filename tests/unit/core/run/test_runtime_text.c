@@ -272,9 +272,21 @@ static void state_is_read_or_refused(void **arg)
 	assert_int_equal(runtime_parse_state(STR(""), &result, &err), -1);
 }
 
+static void each_directory_is_searched_once(void **arg)
+{
+	cleanup_free char *none = runtime_search_path(NULL);
+	cleanup_free char *some = runtime_search_path("/opt/bin:/usr/bin:/sbin");
+
+	(void)arg;
+	assert_string_equal(none, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	assert_string_equal(
+		some, "/opt/bin:/usr/bin:/sbin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/bin");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_directory_is_searched_once),
 		cmocka_unit_test(an_old_crun_can_what_its_version_says),
 		cmocka_unit_test(a_crun_built_without_a_library_cannot_use_it),
 		cmocka_unit_test(what_is_missing_is_named_with_the_version_that_has_it),
